@@ -1,0 +1,296 @@
+"""Settings of a run, as a TOML file holds them. Unknown keys are refused by name; every field says what it does."""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from autolabel.errors import ConfigError
+from autolabel.hashing import content_id
+from autolabel.records import Split
+
+Known = Literal["yes", "no", "unknown"]
+Share = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """A table of the settings file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+class SubjectSettings(Section):
+    """The language model whose activations are read."""
+
+    model: str
+    """Folder or hub name of a causal language model in transformers' format."""
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    """Number format of the forward pass."""
+    device: str = "auto"
+    """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, …"""
+    context_tokens: Annotated[int, Field(ge=65, le=8192)] = 256
+    """Tokens of a context, its first (BOS) token included."""
+    batch_contexts: Annotated[int, Field(ge=1)] = 8
+    """Contexts run at once; the shape of a batch is fixed, so results do not depend on what shares it."""
+
+
+class SaeSettings(Section):
+    """The sparse autoencoder whose features are labelled."""
+
+    path: str
+    """Folder with the SAE's files."""
+    hookpoint: str | None = None
+    """Module of the subject model whose output it reads; the SAE's own settings say it when absent."""
+
+
+class TextSource(Section):
+    """One source of text."""
+
+    path: str
+    """File, folder or glob; `part:NAME` is a part fetched by `autolabel demo --fetch`."""
+    name: str | None = None
+    """What the source is called in reports; the file name when absent."""
+    format: Literal["auto", "text", "jsonl"] = "auto"
+    """`text`: a document per file. `jsonl`: a document per line. `auto` goes by the file name."""
+    text_column: str = "text"
+    """Field of a JSON line that holds the text."""
+    share: Share = 1.0
+    """Share of its documents to use, chosen by hash."""
+
+
+class CorpusSettings(Section):
+    """The text, and what is known of who has seen it before."""
+
+    name: str = "corpus"
+    sources: Annotated[list[TextSource], Field(min_length=1)]
+    document_tokens: Annotated[int, Field(ge=64)] = 2000
+    """Longer documents are cut at paragraph breaks into blocks of at most this many tokens."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Stop reading after this many tokens; unlimited when absent."""
+    train_share: Share = 0.35
+    """Share of documents shown to the labeler."""
+    validation_share: Share = 0.2
+    """Share of documents that choose between labels."""
+    unseen_by_labeler: Known = "unknown"
+    unseen_by_sae: Known = "unknown"
+    unseen_by_subject: Known = "unknown"
+
+    @model_validator(mode="after")
+    def _leave_a_test_split(self) -> "CorpusSettings":
+        if self.train_share + self.validation_share >= 1:
+            raise ValueError("train_share + validation_share must stay below 1, or nothing is left to test on")
+        return self
+
+    @property
+    def shares(self) -> dict[Split, float]:
+        """Share of documents in each split; adds up to 1."""
+        test = 1 - self.train_share - self.validation_share
+        return {"train": self.train_share, "validation": self.validation_share, "test": test}
+
+
+class EvidenceSettings(Section):
+    """How much evidence is kept per feature."""
+
+    strongest: Annotated[int, Field(ge=1)] = 20
+    """Strongest windows kept per feature, from train documents."""
+    firing_train: Annotated[int, Field(ge=1)] = 40
+    """Uniform sample of firing tiles per feature, train documents."""
+    firing_validation: Annotated[int, Field(ge=1)] = 40
+    firing_test: Annotated[int, Field(ge=20)] = 60
+    background_train: Annotated[int, Field(ge=100)] = 1000
+    """Uniform sample of all tiles, kept with every feature that fires there; train documents."""
+    background_validation: Annotated[int, Field(ge=100)] = 1000
+    background_test: Annotated[int, Field(ge=100)] = 2000
+    left_context_tokens: Annotated[int, Field(ge=0, le=192)] = 16
+    """Tokens shown before a tile."""
+    exam_validation: Annotated[int, Field(ge=4)] = 10
+    """Tiles of each of the three strata on which labels are chosen."""
+    exam_test: Annotated[int, Field(ge=20)] = 20
+    """Tiles of each of the three strata of the reported score."""
+
+
+class LlmSettings(Section):
+    """The LLM that proposes labels and judges them, behind any OpenAI-compatible API."""
+
+    base_url: str = "https://api.openai.com/v1"
+    model: str
+    api_key_env: str = "OPENAI_API_KEY"
+    """Environment variable that holds the key. The key itself is stored nowhere."""
+    max_concurrency: Annotated[int, Field(ge=1)] = 8
+    timeout_s: Annotated[float, Field(gt=0)] = 120
+    label_temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
+    tiles_per_prompt: Annotated[int, Field(ge=1, le=30)] = 10
+    """Tiles judged in one prompt."""
+
+
+class LocalSettings(Section):
+    """Models run in this process."""
+
+    likelihood_model: str | None = None
+    """Causal language model that proposes by completion and scores by likelihood; none when absent."""
+    embedding_model: str | None = None
+    """Sentence-embedding model for the embedding scorer; none when absent."""
+
+
+LabelerName = Literal["explain", "lexical"]
+ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule"]
+
+
+class LabelSettings(Section):
+    """How labels are proposed and chosen."""
+
+    labelers: Annotated[list[LabelerName], Field(min_length=1)] = ["explain", "lexical"]
+    candidates: Annotated[int, Field(ge=1, le=16)] = 2
+    """Labels `explain` proposes per feature; the best on validation text is chosen."""
+    shown_windows: Annotated[int, Field(ge=4, le=40)] = 12
+    """Firing windows an LLM is shown."""
+
+
+class ScoreSettings(Section):
+    """How labels are scored."""
+
+    scorers: list[ScorerName] | None = None
+    """Scorers to run; when absent, every one that the models at hand allow."""
+    nulls: Annotated[int, Field(ge=0, le=50)] = 4
+    """Labels of other features scored on the same exam."""
+
+
+class FeatureSelection(Section):
+    """Which features to label; all that are alive when nothing is said."""
+
+    features: str | None = None
+    """For example `3,17,100-120`."""
+    where: str | None = None
+    """An SQL condition over `feature_labels`, for example `firing_rate between 1e-4 and 1e-2`."""
+    sample: Annotated[int, Field(ge=1)] | None = None
+    """So many alive features, spread over firing rates."""
+
+
+class Settings(Section):
+    """A whole settings file."""
+
+    db: str = "labels.duckdb"
+    """Database that everything is stored in."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    subject: SubjectSettings
+    sae: SaeSettings
+    corpus: CorpusSettings
+    evidence: EvidenceSettings = EvidenceSettings()
+    llm: LlmSettings | None = None
+    local: LocalSettings = LocalSettings()
+    label: LabelSettings = LabelSettings()
+    score: ScoreSettings = ScoreSettings()
+    select: FeatureSelection = FeatureSelection()
+
+    @property
+    def config_hash(self) -> str:
+        """Hash of the settings, for `runs`."""
+        return content_id("settings", self.model_dump(mode="json"))
+
+
+class TrainingSettings(Section):
+    """How an SAE is trained."""
+
+    hookpoint: str
+    """Module of the subject model whose output is reconstructed."""
+    architecture: Literal["topk", "l1"] = "topk"
+    """`topk`: exactly k features per token. `l1`: ReLU features, unit-norm decoder, L1 penalty."""
+    d_sae: Annotated[int, Field(ge=2)] = 4096
+    k: Annotated[int, Field(ge=1)] = 32
+    """Active features per token, for `topk`."""
+    l1_weight: Annotated[float, Field(gt=0)] = 0.05
+    """Weight of the sparsity penalty, for `l1`, on activations scaled to unit mean square."""
+    tokens: Annotated[int, Field(ge=1)] = 2_000_000
+    """Tokens trained on, repeated ones counted; the text is read again when it runs out."""
+    batch_tokens: Annotated[int, Field(ge=8)] = 1024
+    buffer_tokens: Annotated[int, Field(ge=64)] = 65_536
+    """Activations held and shuffled; half is replaced at a time."""
+    reuse: Annotated[int, Field(ge=1, le=16)] = 1
+    """How often each activation is trained on before it leaves the buffer; the model runs over tokens / reuse tokens of text."""
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    dead_after_tokens: Annotated[int, Field(ge=1)] = 100_000
+    """A feature that has not fired for so many tokens counts as dead and gets the auxiliary loss."""
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> "TrainingSettings":
+        if self.k > self.d_sae:
+            raise ValueError(f"k = {self.k} exceeds d_sae = {self.d_sae}")
+        return self
+
+
+class TrainSettings(Section):
+    """A whole settings file for `autolabel train`."""
+
+    name: str
+    """What the SAE is called."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    subject: SubjectSettings
+    corpus: CorpusSettings
+    training: TrainingSettings
+
+
+def read_settings(path: Path, kind: type[SectionT], overrides: dict[str, Any] | None = None) -> SectionT:
+    """Read a settings file; `overrides` maps dotted keys to values that win over the file's.
+
+    Raises:
+        ConfigError: the file is missing, is no TOML, or holds an unknown key or a value out of range.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"there is no settings file '{path}'; `autolabel init {path}` writes one to start from") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"'{path}' is not a TOML file: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read settings file '{path}': {error.strerror}") from None
+    for dotted, value in (overrides or {}).items():
+        *tables, key = dotted.split(".")
+        table = content
+        for name in tables:
+            table = table.setdefault(name, {})
+        table[key] = value
+    return validated(content, kind, str(path))
+
+
+def validated(content: dict[str, Any], kind: type[SectionT], source: str) -> SectionT:
+    """Check settings and say in one line each what is wrong with them."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(kind, item["loc"], item["type"], item["msg"], item["input"]) for item in error.errors()]
+        raise ConfigError(f"'{source}': " + "; ".join(problems)) from None
+
+
+def _problem(kind: type[BaseModel], where: tuple[int | str, ...], what: str, message: str, value: object) -> str:
+    name = ".".join(str(part) for part in where)
+    if what == "extra_forbidden":
+        return f"unknown key '{name}' (known here: {', '.join(_known_keys(kind, where[:-1]))})"
+    if what == "missing":
+        return f"key '{name}' is missing"
+    return f"{name} = {value!r}: {message[:1].lower()}{message[1:]}"
+
+
+def _known_keys(kind: type[BaseModel], where: tuple[int | str, ...]) -> list[str]:
+    fields = kind.model_fields
+    for part in where:
+        if isinstance(part, int):
+            continue
+        annotation = fields[part].annotation
+        nested = next((a for a in (annotation, *_arguments(annotation)) if _is_section(a)), None)
+        if nested is None:
+            return []
+        fields = nested.model_fields
+    return list(fields)
+
+
+def _arguments(annotation: Any) -> list[Any]:
+    arguments = list(getattr(annotation, "__args__", ()))
+    return arguments + [inner for argument in arguments for inner in _arguments(argument)]
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, Section)

@@ -1,0 +1,1 @@
+"""Evidence: what is known of each feature from running the subject model over text."""

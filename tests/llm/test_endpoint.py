@@ -1,0 +1,330 @@
+"""Replies over HTTP: what is sent, kept, tried again and given up, counted in requests."""
+
+import asyncio
+import json
+import logging
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+
+import httpx2
+import pytest
+from conftest import KEY, Server, completion, failure
+from fakes import MemoryCallStore
+
+from autolabel.asking import ask
+from autolabel.calls import chat_request_hash
+from autolabel.errors import EndpointError, ModelResponseError
+from autolabel.llm.endpoint import MAX_SENDS, OpenAIChat
+from autolabel.parsing import parse_answers
+from autolabel.records import ChatReply, ChatRequest, Message, Purpose
+
+PURPOSE = Purpose("score", 7)
+REQUEST = ChatRequest((Message("system", "Judge."), Message("user", "Texts")), max_tokens=30, prompt_hash="sha256:p")
+FULL = replace(REQUEST, top_logprobs=5, seed=3, json_schema={"type": "array"})
+
+
+async def test_a_reply_is_kept_and_asked_for_once(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [completion("<think>hm</think>\n[1,0]")]
+    first = await endpoint.chat(REQUEST, PURPOSE)
+    again = await endpoint.chat(REQUEST, Purpose("null", 8))
+    assert first == again
+    assert first == ChatReply("[1,0]", "stop", "served-model", None, 20, 16, 5, first.request_hash)
+    assert len(server.requests) == 1
+    assert server.bodies[0] == {
+        "model": "asked-model",
+        "messages": [{"role": "system", "content": "Judge."}, {"role": "user", "content": "Texts"}],
+        "temperature": 0.0,
+        "max_tokens": 30,
+    }
+    (call,), (attempt,) = store.calls, store.attempts
+    assert call["request_hash"] == attempt["request_hash"] == chat_request_hash("http://llm.test/v1", "asked-model", REQUEST)
+    assert (call["kind"], call["model_served"], call["prompt_hash"]) == ("chat", "served-model", "sha256:p")
+    assert (attempt["status"], attempt["stage"], attempt["feature_index"]) == ("ok", "score", 7)
+    assert (attempt["prompt_tokens"], attempt["cached_tokens"], attempt["completion_tokens"]) == (20, 16, 5)
+    assert attempt["cost_usd"] is None
+    json.dumps([call, attempt], allow_nan=False)
+
+
+async def test_all_parameters_are_sent_and_token_probabilities_read(endpoint: OpenAIChat, server: Server) -> None:
+    answer = completion().json()
+    answer["choices"][0]["logprobs"] = {
+        "content": [{"token": "1", "logprob": -0.1, "top_logprobs": [{"token": "1", "logprob": -0.1}, {"token": "0", "logprob": -9999.0}]}]
+    }
+    server.script = [httpx2.Response(200, json=answer)]
+    reply = await endpoint.chat(replace(FULL, sample_number=2), PURPOSE)
+    body = server.bodies[0]
+    assert (body["logprobs"], body["top_logprobs"], body["seed"]) == (True, 5, 5)
+    assert body["response_format"]["json_schema"]["schema"] == {"type": "array"}
+    assert reply.tokens is not None
+    assert reply.tokens[0].alternatives == {"1": -0.1, "0": -9999.0}
+    assert await endpoint.chat(replace(FULL, sample_number=2), PURPOSE) == reply
+
+
+async def test_the_reply_is_recorded_before_it_is_returned(server: Server, make: Callable[..., OpenAIChat], store: MemoryCallStore) -> None:
+    server.script = [completion()]
+    endpoint = make()
+
+    def broken(call: object, attempt: object) -> None:
+        raise OSError("disk full")
+
+    store.record = broken  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="disk full"):
+        await endpoint.chat(REQUEST, PURPOSE)
+
+
+async def test_identical_requests_in_flight_are_sent_once(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [completion(), completion("[0,0]")]
+    other = replace(REQUEST, sample_number=1)
+    replies = await asyncio.gather(*[endpoint.chat(request, PURPOSE) for request in (REQUEST, other, REQUEST, REQUEST)])
+    assert len(server.requests) == 2
+    assert replies[0] == replies[2] == replies[3] != replies[1]
+    assert store.statuses == ["ok", "ok"]
+
+
+async def test_no_more_requests_at_once_than_allowed(make: Callable[..., OpenAIChat], store: MemoryCallStore) -> None:
+    running, most = 0, 0
+
+    async def slow(request: httpx2.Request) -> httpx2.Response:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.01)
+        running -= 1
+        return completion()
+
+    endpoint = OpenAIChat("http://x/v1", "m", store, max_concurrency=2, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(slow)))
+    await asyncio.gather(*[endpoint.chat(replace(REQUEST, sample_number=i), PURPOSE) for i in range(6)])
+    await endpoint.close()
+    assert most == 2
+
+
+async def test_a_rate_limit_is_waited_out_as_asked(endpoint: OpenAIChat, server: Server, store: MemoryCallStore, waits: list[float]) -> None:
+    server.script = [failure(429, headers={"retry-after": "7"}), failure(429, headers={"retry-after": "900"}), completion()]
+    assert (await endpoint.chat(REQUEST, PURPOSE)).text == "[1,0]"
+    assert waits == [7.0, 60.0]
+    assert store.statuses == ["failed", "failed", "ok"]
+    assert store.attempts[0]["error"] == "HTTP 429: no"
+    assert store.attempts[0]["prompt_tokens"] is None
+
+
+@pytest.mark.parametrize(
+    ("trouble", "named"),
+    [
+        (failure(500, "overloaded"), "HTTP 500: overloaded"),
+        (failure(503), "HTTP 503"),
+        (httpx2.ReadTimeout("slow"), "timed out"),
+        (httpx2.ReadError("connection reset by peer"), "connection reset by peer"),
+    ],
+    ids=["500", "503", "timeout", "reset"],
+)
+async def test_passing_trouble_is_tried_again(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore, trouble: httpx2.Response | Exception, named: str
+) -> None:
+    server.script = [trouble, trouble, completion()]
+    await endpoint.chat(REQUEST, PURPOSE)
+    assert len(server.requests) == 3
+    assert store.statuses == ["failed", "failed", "ok"]
+    assert named in store.attempts[0]["error"]
+
+
+async def test_lasting_trouble_fails_the_request_and_then_the_endpoint(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [failure(500)] * (3 * MAX_SENDS)
+    for sample in range(3):
+        with pytest.raises(ModelResponseError, match="HTTP 500") as caught:
+            await endpoint.chat(replace(REQUEST, sample_number=sample), PURPOSE)
+        assert caught.value.status == "failed"
+    with pytest.raises(EndpointError, match="3 requests in a row without any answer"):
+        await endpoint.chat(replace(REQUEST, sample_number=3), PURPOSE)
+    assert len(server.requests) == 3 * MAX_SENDS
+    assert not store.calls
+
+
+async def test_an_answer_in_between_keeps_the_endpoint_alive(endpoint: OpenAIChat, server: Server) -> None:
+    dead = [httpx2.ConnectError("refused")] * MAX_SENDS
+    server.script = [*dead, *dead, completion(), *dead, completion()]
+    for sample, fails in enumerate([True, True, False, True, False]):
+        request = replace(REQUEST, sample_number=sample)
+        if fails:
+            with pytest.raises(ModelResponseError, match="no connection"):
+                await endpoint.chat(request, PURPOSE)
+        else:
+            await endpoint.chat(request, PURPOSE)
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "put a valid one into the environment variable OPENAI_API_KEY"),
+        (403, "does not accept the API key"),
+        (404, "knows no model 'asked-model'"),
+        (400, "check llm.model and the server's version"),
+    ],
+)
+async def test_a_wrong_setup_fails_at_once(endpoint: OpenAIChat, server: Server, status: int, message: str) -> None:
+    server.script = [failure(status)]
+    with pytest.raises(EndpointError, match=message):
+        await endpoint.chat(REQUEST, PURPOSE)
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [("This model's maximum context length is 8192 tokens", "failed"), ("blocked by content_filter", "refused")],
+)
+async def test_a_prompt_that_cannot_be_answered_is_one_item(endpoint: OpenAIChat, server: Server, message: str, status: str) -> None:
+    server.script = [failure(400, message)]
+    with pytest.raises(ModelResponseError) as caught:
+        await endpoint.chat(REQUEST, PURPOSE)
+    assert caught.value.status == status
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx2.Response(200, content=b"{not json", headers={"content-type": "application/json"}),
+        httpx2.Response(200, text="<html>a proxy's page</html>"),
+        httpx2.Response(200, json={"object": "nothing"}),
+        httpx2.Response(200, json=[]),
+    ],
+    ids=["malformed", "html", "other object", "list"],
+)
+async def test_an_answer_that_is_no_completion_fails_the_request(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore, answer: httpx2.Response
+) -> None:
+    server.script = [answer]
+    with pytest.raises(ModelResponseError, match="gave no answer") as caught:
+        await endpoint.chat(REQUEST, PURPOSE)
+    assert caught.value.status == "failed"
+    assert store.statuses == ["failed"]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (completion(None, refusal="I will not."), "refused"),
+        (completion("", "content_filter"), "refused"),
+        (completion("[1,0", "length"), "truncated"),
+    ],
+)
+async def test_refusals_and_truncations_are_attempts_but_no_calls(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore, answer: httpx2.Response, status: str
+) -> None:
+    server.script = [answer]
+    with pytest.raises(ModelResponseError) as caught:
+        await endpoint.chat(REQUEST, PURPOSE)
+    assert caught.value.status == status
+    assert store.statuses == [status]
+    assert store.attempts[0]["completion_tokens"] == 5
+    assert not store.calls
+
+
+async def test_a_parameter_refused_by_name_is_dropped_for_good(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [
+        failure(400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
+        failure(400, "you are not allowed to request logprobs from this model"),
+        failure(422, "json_schema is not supported"),
+        failure(400, "only the default is supported", param="temperature"),
+        failure(400, "unknown field: seed"),
+        completion(),
+        completion("[0,0]"),
+    ]
+    assert (await endpoint.chat(FULL, PURPOSE)).tokens is None
+    await endpoint.chat(replace(FULL, sample_number=1), PURPOSE)
+    assert len(server.requests) == 7
+    assert store.statuses == ["failed"] * 5 + ["ok", "ok"]
+    for body in server.bodies[5:]:
+        assert set(body) == {"model", "messages", "max_completion_tokens"}
+        assert body["max_completion_tokens"] == 30
+
+
+async def test_a_parameter_still_refused_when_gone_fails(endpoint: OpenAIChat, server: Server) -> None:
+    server.script = [failure(400, "no seed please"), failure(400, "no seed please")]
+    with pytest.raises(EndpointError, match="no seed please"):
+        await endpoint.chat(FULL, PURPOSE)
+    assert len(server.requests) == 2
+
+
+async def test_an_unparsable_reply_is_recorded_as_such_and_asked_again(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    def parse(reply: ChatReply) -> list[bool]:
+        return parse_answers(reply, 2)
+
+    server.script = [completion("[1]"), completion("well"), completion("[1,0]")]
+    assert await ask(endpoint, REQUEST, PURPOSE, parse) == [True, False]
+    assert store.statuses == ["unparsable", "unparsable", "ok"]
+    assert store.attempts[0]["error"] == "the reply holds 1 answers where 2 were asked"
+    assert await ask(endpoint, REQUEST, PURPOSE, parse) == [True, False]
+    assert len(server.requests) == 3
+
+
+async def test_a_final_failure_is_the_same_on_a_rerun_without_new_calls(endpoint: OpenAIChat, server: Server) -> None:
+    server.script = [completion("[1]"), completion("[0]"), completion("[1,1,1]")]
+    for _ in range(2):
+        with pytest.raises(ModelResponseError, match="holds 3 answers where 2 were asked"):
+            await ask(endpoint, REQUEST, PURPOSE, lambda reply: parse_answers(reply, 2))
+    assert len(server.requests) == 3
+
+
+async def test_the_key_appears_nowhere(
+    make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    endpoint = make(base_url=f"http://user:{KEY}@llm.test/v1/?key={KEY}")
+    assert endpoint.endpoint_id == "http://llm.test/v1"
+    server.script = [failure(500, f"bad key {KEY}"), failure(401, f"Incorrect API key provided: {KEY}")]
+    with pytest.raises(EndpointError) as caught:
+        await endpoint.chat(REQUEST, PURPOSE)
+    assert server.requests[0].headers["authorization"] == f"Bearer {KEY}"
+    shown = "".join(traceback.format_exception(caught.value)) + repr(endpoint) + json.dumps([store.attempts, store.calls])
+    assert KEY not in shown
+    assert KEY not in "".join(record.getMessage() for record in caplog.records if record.name.startswith("autolabel"))
+    assert "[key]" in store.attempts[0]["error"]
+
+
+async def test_a_missing_key_is_no_obstacle_to_a_local_server(
+    make: Callable[..., OpenAIChat], server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    server.script = [completion()]
+    assert (await make().chat(REQUEST, PURPOSE)).text == "[1,0]"
+
+
+async def test_probe_says_in_one_line_that_nothing_listens(endpoint: OpenAIChat, server: Server) -> None:
+    server.script = [httpx2.ConnectError("connection refused")]
+    with pytest.raises(EndpointError) as caught:
+        await endpoint.probe()
+    assert str(caught.value) == (
+        "no LLM answers at http://llm.test/v1 (no connection (connection refused)); start the server there or set llm.base_url, "
+        "and put its API key, if it needs one, into the environment variable OPENAI_API_KEY"
+    )
+
+
+async def test_probe_finds_a_server_that_lists_models(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [httpx2.Response(200, json={"object": "list", "data": []})]
+    await endpoint.probe()
+    assert len(server.requests) == 1
+    assert not store.attempts
+
+
+@pytest.mark.parametrize("answer", [completion("H", "length"), failure(400, "temperature")])
+async def test_probe_finds_a_server_that_only_chats(endpoint: OpenAIChat, server: Server, answer: httpx2.Response) -> None:
+    server.script = [failure(404), answer]
+    await endpoint.probe()
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ([failure(401)], "does not accept the API key"),
+        ([failure(404), failure(404)], "is no OpenAI-compatible address"),
+        ([httpx2.Response(200, text="<html>")] * 2, "check llm.base_url"),
+    ],
+    ids=["key", "address", "web page"],
+)
+async def test_probe_refuses_what_is_no_llm(endpoint: OpenAIChat, server: Server, script: list[httpx2.Response], message: str) -> None:
+    server.script = list(script)
+    with pytest.raises(EndpointError, match=message):
+        await endpoint.probe()
