@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from autolabel.errors import ConfigError
 from autolabel.hashing import content_id
-from autolabel.records import Split
+from autolabel.records import ScorerName, Split
 
 Known = Literal["yes", "no", "unknown"]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -17,7 +17,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 class Section(BaseModel):
     """A table of the settings file."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -112,6 +112,14 @@ class EvidenceSettings(Section):
     exam_test: Annotated[int, Field(ge=20)] = 20
     """Tiles of each of the three strata of the reported score."""
 
+    @model_validator(mode="after")
+    def _samples_fill_exams(self) -> "EvidenceSettings":
+        for split in ("validation", "test"):
+            exam, firing, background = (getattr(self, f"{what}_{split}") for what in ("exam", "firing", "background"))
+            if exam > firing or 2 * exam > background:
+                raise ValueError(f"exam_{split} = {exam} needs firing_{split} ≥ {exam} and background_{split} ≥ {2 * exam}")
+        return self
+
 
 class LlmSettings(Section):
     """The LLM that proposes labels and judges them, behind any OpenAI-compatible API."""
@@ -124,7 +132,7 @@ class LlmSettings(Section):
     timeout_s: Annotated[float, Field(gt=0)] = 120
     label_temperature: Annotated[float, Field(ge=0, le=2)] = 0.0
     tiles_per_prompt: Annotated[int, Field(ge=1, le=30)] = 10
-    """Tiles judged in one prompt."""
+    """Tiles judged in one prompt. Models of a few billion parameters judge well only one at a time: set 1 for them."""
 
 
 class LocalSettings(Section):
@@ -137,7 +145,6 @@ class LocalSettings(Section):
 
 
 LabelerName = Literal["explain", "lexical"]
-ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule"]
 
 
 class LabelSettings(Section):
@@ -216,9 +223,11 @@ class TrainingSettings(Section):
     """A feature that has not fired for so many tokens counts as dead and gets the auxiliary loss."""
 
     @model_validator(mode="after")
-    def _k_fits(self) -> "TrainingSettings":
+    def _sizes_fit(self) -> "TrainingSettings":
         if self.k > self.d_sae:
             raise ValueError(f"k = {self.k} exceeds d_sae = {self.d_sae}")
+        if self.buffer_tokens < 2 * self.batch_tokens:
+            raise ValueError(f"buffer_tokens = {self.buffer_tokens} must hold at least two batches of {self.batch_tokens}")
         return self
 
 
@@ -252,6 +261,8 @@ def read_settings(path: Path, kind: type[SectionT], overrides: dict[str, Any] | 
         table = content
         for name in tables:
             table = table.setdefault(name, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"'{path}': {name} = {table!r} must be a table for '{dotted}' to be set in it")
         table[key] = value
     return validated(content, kind, str(path))
 
@@ -271,6 +282,8 @@ def _problem(kind: type[BaseModel], where: tuple[int | str, ...], what: str, mes
         return f"unknown key '{name}' (known here: {', '.join(_known_keys(kind, where[:-1]))})"
     if what == "missing":
         return f"key '{name}' is missing"
+    if what == "value_error":
+        return f"[{name}] {message.removeprefix('Value error, ')}" if name else message.removeprefix("Value error, ")
     return f"{name} = {value!r}: {message[:1].lower()}{message[1:]}"
 
 

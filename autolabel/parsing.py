@@ -69,8 +69,9 @@ def _printable(character: str) -> str:
 
 
 def _unquoted(text: str) -> str:
-    for opening, closing in _PAIRS:
-        inside = text[1:-1]
+    inside = text[1:-1]
+    for pair in _PAIRS:
+        opening, closing = pair[0], pair[1]
         if len(text) > 1 and text[0] == opening and text[-1] == closing and opening not in inside and closing not in inside:
             return inside.strip()
     return text

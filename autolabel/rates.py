@@ -83,9 +83,11 @@ def population_precision(
     & Zou, 2012); a rate of which nothing was seen is measured from the centre of its own interval, half its upper end.
 
     Args:
-        tpr: true-positive rate. fpr: false-positive rate over tiles of the corpus that do not fire, calibration error
-        included. prevalence: share of tiles that fire, with the ends of its own interval in `prevalence_low` and
-        `prevalence_high`.
+        tpr: true-positive rate.
+        fpr: false-positive rate over tiles of the corpus that do not fire; both intervals include calibration error.
+        prevalence: share of tiles that fire.
+        prevalence_low: lower end of its own 95% interval.
+        prevalence_high: upper end.
     """
     if not 0 <= prevalence_low <= prevalence <= prevalence_high <= 1:
         raise ValueError(f"prevalence {prevalence} in {prevalence_low} to {prevalence_high}: expected 0 ≤ low ≤ value ≤ high ≤ 1")

@@ -21,6 +21,7 @@ STRATA: tuple[Stratum, ...] = ("firing", "hard", "random")
 LabelStatus = Literal["ok", "refused", "truncated", "unparsable", "failed"]
 AnswerMode = Literal["probability", "binary", "rating"]
 """What kind of number a scorer's prediction is; scores of different modes are never averaged or compared (validity §14)."""
+ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule"]
 Metric = Literal[
     "label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token", "population_precision"
 ]

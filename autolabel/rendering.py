@@ -17,6 +17,7 @@ _SHORT = {"\\": "\\\\", "<": "\\<", ">": "\\>", "\n": "\\n", "\t": "\\t"}
 _LONG = {short: character for character, short in _SHORT.items()}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories shown by code: controls, format (bidirectional, zero-width), lone surrogates, line and paragraph separators."""
+_WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
 _PIECE = re.compile(r"\\u\{([0-9A-F]{4,6})\}|(\\[\\<>nt])|(<<)|(>>)|([^\\<>])", re.DOTALL)
 
 
@@ -34,19 +35,20 @@ def _shown(character: str) -> str:
 
 
 def mark(tokens: Sequence[str], positions: Iterable[int]) -> str:
-    """The tokens as one escaped line with the tokens at `positions` marked; neighbouring marked tokens share one mark.
+    """The tokens as one escaped line with the tokens at `positions` marked; neighbouring marked tokens share one mark, and blanks
+    at its ends stay outside.
 
     A token without text of its own (a character may be spread over several tokens) marks the next token that has some.
     """
     text = "".join(tokens)
     pieces, shown = [], 0
-    for start, end in _spans(tokens, positions):
+    for start, end in _spans(text, tokens, positions):
         pieces += [escape(text[shown:start]), "<<", escape(text[start:end]), ">>"]
         shown = end
     return "".join([*pieces, escape(text[shown:])])
 
 
-def _spans(tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[int, int]]:
+def _spans(text: str, tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[int, int]]:
     starts = [0]
     for token in tokens:
         starts.append(starts[-1] + len(token))
@@ -57,7 +59,13 @@ def _spans(tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[int, i
             spans[-1] = (spans[-1][0], end)
         elif end > start:
             spans.append((start, end))
-    return spans
+    return [_trimmed(text, start, end) for start, end in spans]
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    inside = text[start:end].strip(" ")
+    first = start + text[start:end].find(inside)
+    return (first, first + len(inside)) if inside else (start, end)
 
 
 def _token_with_text(tokens: Sequence[str], position: int) -> int:
@@ -103,14 +111,19 @@ def marked_line(example: Example, positions: Iterable[int]) -> str:
     return mark(example.tokens, positions)
 
 
-def snippet(example: Example, around: int = 10) -> str:
-    """The tokens around the strongest activation, `around` on either side, on one line without marks; for models of few tokens.
+def peak_word(example: Example) -> str | None:
+    """The whole word (or the punctuation) around the strongest activation, on one line; for models that follow no longer text.
 
-    A window that does not fire is cut around its middle.
+    None where the window does not fire or its peak is white space.
     """
     peak = peak_position(example)
-    centre = len(example.token_starts) // 2 if peak is None else peak
-    return escape("".join(example.tokens[max(0, centre - around) : centre + around + 1]).strip())
+    if peak is None:
+        return None
+    peak = _token_with_text(example.tokens, peak)
+    start = example.token_starts[peak]
+    end = start + len(example.tokens[peak])
+    words = (word for word in _WORD.finditer(example.text) if word.start() < end and start < word.end())
+    return next((escape(word[0]) for word in words), None)
 
 
 def peak_position(example: Example) -> int | None:

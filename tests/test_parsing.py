@@ -57,7 +57,15 @@ def test_what_is_no_label(text: str, status: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["[1,0,1]", "1, 0, 1", "```json\n[1, 0, 1]\n```", '{"answers": [true, false, true]}', '["1","0","1"]', "Sure: [1,0,1,]", "[a] is [1,0,1] so [1, 0, 1]"],
+    [
+        "[1,0,1]",
+        "1, 0, 1",
+        "```json\n[1, 0, 1]\n```",
+        '{"answers": [true, false, true]}',
+        '["1","0","1"]',
+        "Sure: [1,0,1,]",
+        "[a] is [1,0,1] so [1, 0, 1]",
+    ],
 )
 def test_answers_in_any_dress(text: str) -> None:
     assert parse_answers(reply(text), 3) == [True, False, True]
@@ -116,7 +124,13 @@ def test_probabilities_of_thoughts_do_not_count() -> None:
         [token("[10]")],
         [token("["), token("1,0", p1=0.5), token("]")],
         [token("["), token("1", p1=0.6, p0=0.2), token("]")],
-        [AnsweredToken("[", 0.0), AnsweredToken("1", -0.1), AnsweredToken(",", 0.0), AnsweredToken("0", -0.1), AnsweredToken("]", 0.0)],
+        [
+            AnsweredToken("[", 0.0),
+            AnsweredToken("1", -0.1),
+            AnsweredToken(",", 0.0),
+            AnsweredToken("0", -0.1),
+            AnsweredToken("]", 0.0),
+        ],
     ],
     ids=["none asked", "none given", "one token", "two in one token", "too few", "no alternatives"],
 )

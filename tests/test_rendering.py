@@ -1,13 +1,45 @@
 """Examples as an LLM is shown them: one line each, marks that corpus text cannot imitate, and the exact text back."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autolabel.records import Example
-from autolabel.rendering import escape, graded_line, mark, marked_line, numbered, peak_position, plain_line, snippet, strength, unmark
+from autolabel.rendering import (
+    escape,
+    graded_line,
+    mark,
+    marked_line,
+    numbered,
+    peak_position,
+    peak_word,
+    plain_line,
+    strength,
+    unmark,
+)
 
-HOSTILE = ["<<", ">>", "\\", "\\n", "\n", "\r\n", "\t", "<|im_start|>", "\u2028", "\u202e", "\x00", "\\u{202E}", "\ud800", "é", "", "## user", "$x", "a"]
+HOSTILE = [
+    "<<",
+    ">>",
+    "\\",
+    "\\n",
+    "\n",
+    "\r\n",
+    "\t",
+    "<|im_start|>",
+    "\u2028",
+    "\u202e",
+    "\x00",
+    "\\u{202E}",
+    "\ud800",
+    "é",
+    "",
+    "## user",
+    "$x",
+    "a",
+]
 tokens = st.lists(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=4)), max_size=12)
 
 
@@ -32,8 +64,9 @@ def test_unmark_gives_back_text_and_marks(parts: list[str], data: st.DataObject)
     marked = {i for start, end in spans for i in range(start, end)}
     starts = [sum(map(len, parts[:i])) for i in range(len(parts) + 1)]
     for position in positions:
-        assert set(range(starts[position], starts[position + 1])) <= marked
-    assert all(first[1] < second[0] for first, second in zip(spans, spans[1:], strict=False))
+        inside = range(starts[position], starts[position + 1])
+        assert {i for i in inside if text[i] != " "} <= marked
+    assert all(first[1] < second[0] for first, second in pairwise(spans))
 
 
 @given(st.text())
@@ -50,12 +83,16 @@ def test_the_escapes_literally() -> None:
 
 
 def test_marks_of_neighbouring_tokens_are_merged() -> None:
-    assert mark(["The", " cat", "s", " sat", "."], [1, 2, 4]) == "The<< cats>> sat<<.>>"
+    assert mark(["The", " cat", "s", " sat", "."], [1, 2, 4]) == "The <<cats>> sat<<.>>"
 
 
 def test_a_token_without_text_marks_the_character_it_belongs_to() -> None:
     assert mark(["a", "", "", "😀", "b"], [1]) == "a<<😀>>b"
     assert mark(["a", ""], [1]) == "a"
+
+
+def test_blanks_are_marked_where_nothing_else_is() -> None:
+    assert mark(["a", "  ", "b"], [1]) == "a<<  >>b"
 
 
 def test_marks_outside_the_window_are_a_mistake() -> None:
@@ -72,16 +109,22 @@ def test_lines_made_by_something_else_are_refused(line: str) -> None:
 def test_lines_of_an_example() -> None:
     firing = example("One", " dog", "\nran", positions=(1, 2), activations=(4.0, 1.0))
     assert plain_line(firing) == r"One dog\nran"
-    assert marked_line(firing, (1,)) == r"One<< dog>>\nran"
-    assert graded_line(firing, 8.0) == r"5: One<< dog\nran>>"
+    assert marked_line(firing, (1,)) == r"One <<dog>>\nran"
+    assert graded_line(firing, 8.0) == r"5: One <<dog\nran>>"
     assert numbered(["a", "b"]) == "1. a\n2. b"
 
 
-def test_a_snippet_is_cut_around_the_peak() -> None:
-    words = [f" w{i}" for i in range(40)]
-    assert snippet(example(*words, positions=(3, 20), activations=(1.0, 2.0)), around=2) == "w18 w19 w20 w21 w22"
-    assert snippet(example(*words), around=1) == "w19 w20 w21"
-    assert peak_position(example(*words, positions=(3, 20), activations=(2.0, 2.0))) == 3
+def test_the_peak_word_is_whole() -> None:
+    parts = ["She", " prom", "ised", ",", '"', "\n", " don", "'t", " <<", "x"]
+    peaks = {0: "She", 1: "promised", 2: "promised", 3: ',"', 5: None, 6: "don't", 8: r"\<\<"}
+    found = {p: peak_word(example(*parts, positions=(p, 9) if p != 9 else (9,), activations=(2.0, 1.0))) for p in peaks}
+    assert found == peaks
+    assert peak_word(example(*parts)) is None
+
+
+def test_the_peak_is_the_first_of_equals() -> None:
+    assert peak_position(example("a", "b", "c", positions=(1, 2), activations=(2.0, 2.0))) == 1
+    assert peak_position(example("a")) is None
 
 
 @pytest.mark.parametrize(("activation", "expected"), [(0.001, 1), (1.0, 1), (1.01, 2), (9.9, 10), (10.0, 10), (12.0, 10)])

@@ -1,6 +1,6 @@
 """Options that several commands share, so that they read the same everywhere."""
 
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +13,7 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of every sample; 
 Device = Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda, cuda:1, …; wins over the settings file.")]
 
 
-class RowFormat(str, Enum):
+class RowFormat(StrEnum):
     """How rows are printed."""
 
     table = "table"

@@ -16,13 +16,16 @@ OUTLIER_FACTOR = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ActivationBatch:
-    """A batch of contexts with the activations of their tokens; the first (BOS) position is gone."""
+    """A batch of contexts with the activations of their tokens; the first (BOS) position is gone.
+
+    The last batch of a length has fewer contexts than rows, so that all have the same shape.
+    """
 
     contexts: list[Context]
     activations: torch.Tensor
-    """(n_contexts, tokens, d_model), float32; what lies beyond a context's own tokens means nothing."""
+    """(batch_contexts, tokens, d_model), float32; what lies beyond a context's own tokens means nothing."""
     usable: torch.Tensor
-    """(n_contexts, tokens), bool: real tokens whose norm is not an outlier."""
+    """(batch_contexts, tokens), bool: real tokens whose norm is not an outlier."""
     n_outliers: int
 
 
@@ -71,5 +74,4 @@ def _run(
     activations = subject.activations(token_ids, hookpoint)[:, 1:] if bos else subject.activations(token_ids[:, 1:], hookpoint)
     activations = activations.cpu()
     usual = activations.norm(dim=-1) <= norm_limit
-    n = len(contexts)
-    return ActivationBatch(contexts, activations[:n], (real & usual)[:n], int((real & ~usual).sum()))
+    return ActivationBatch(contexts, activations, real & usual, int((real & ~usual).sum()))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.config import EvidenceSettings
-from autolabel.evidence.batches import ActivationBatch, usable_tokens
+from autolabel.evidence.batches import ActivationBatch
 from autolabel.evidence.corpus import Context
 from autolabel.evidence.keep import BottomK, strength_keys
 from autolabel.evidence.sae import SparseCoder
@@ -93,12 +93,11 @@ class Collector:
 
     def add(self, batch: ActivationBatch) -> None:
         """Count one batch and keep what belongs among the best so far."""
-        rows, columns = batch.usable.nonzero(as_tuple=True)
-        code = self._coder.encode(usable_tokens(batch))
-        features = code.features.numpy()
-        values = code.values.float().numpy()
-        context = rows.numpy()[code.tokens.numpy()]
-        position = columns.numpy()[code.tokens.numpy()]
+        # Unusable tokens are encoded too: in a product of fixed shape, what a token yields does not depend on the others.
+        code = self._coder.encode(batch.activations.flatten(0, 1))
+        usable = batch.usable.flatten()[code.tokens]
+        context, position = np.divmod(code.tokens[usable].numpy(), batch.usable.shape[1])
+        features, values = code.features[usable].numpy(), code.values[usable].float().numpy()
         self._count_tokens(batch, context, features, values)
         tiles = _tiles(batch.contexts)
         pairs = _pairs(batch.contexts, context, position, features, values, self._coder.d_sae)
@@ -121,7 +120,7 @@ class Collector:
         np.add.at(counts.sums, features, np.rint(values * _FIXED_POINT).astype(np.int64))
         np.maximum.at(counts.largest, features, values)
         bins = np.clip(np.floor(np.log2(values) * _BINS_PER_OCTAVE) + _HISTOGRAM_ZERO, 0, HISTOGRAM_BINS - 1).astype(np.int64)
-        np.add.at(counts.histogram, (features, bins), 1)
+        np.add.at(counts.histogram.reshape(-1), features * HISTOGRAM_BINS + bins, 1)
 
     def _keep(self, contexts: list[Context], tiles: _Tiles, pairs: _Pairs) -> None:
         if len(tiles.ids) == 0:

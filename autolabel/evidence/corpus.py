@@ -6,6 +6,7 @@ The invariant: everything about a document (its block cuts, its split, its tiles
 import glob
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,6 +74,7 @@ class CorpusCounts:
     content: int = 0
     """Sum of the documents' scattered hashes modulo 2^64: the same for the same documents in any order."""
     by_split: Counter[Split] = field(default_factory=Counter)
+    tiles_by_split: Counter[Split] = field(default_factory=Counter)
     by_source: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
@@ -80,7 +82,7 @@ def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, co
     """Yield the documents of a corpus block by block, in file order, each text once; `counts` is filled on the way.
 
     Raises:
-        DataError: a source is missing, is not UTF-8, holds a malformed line, or no document at all.
+        DataError: a source is missing, is not UTF-8 or holds a malformed line.
     """
     seen: set[int] = set()
     for source in settings.sources:
@@ -92,6 +94,8 @@ def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, co
                 continue
             counts.n_source_documents += 1
             for block in _blocks(text, settings.document_tokens, tokenizer):
+                if not block:
+                    continue
                 block_hash = document_hash(block)
                 if block_hash in seen:
                     counts.n_duplicates += 1
@@ -128,6 +132,25 @@ def require_splits(counts: CorpusCounts) -> None:
             )
 
 
+def require_tiles(counts: CorpusCounts) -> None:
+    """Refuse a corpus whose documents are too short to hold a tile.
+
+    Raises:
+        DataError: a split holds no tile.
+    """
+    for split in SPLITS:
+        if counts.tiles_by_split[split] == 0:
+            raise DataError(
+                f"the {counts.by_split[split]} documents of the {split} split hold no tile of {TILE_TOKENS} tokens; join short "
+                f"texts into documents of at least {2 * TILE_TOKENS} tokens"
+            )
+
+
+def n_tiles(document: Document, context_tokens: int) -> int:
+    """Tiles of a document."""
+    return sum(context.n_tiles for context in contexts_of(document, context_tokens))
+
+
 def contexts_of(document: Document, context_tokens: int) -> Iterator[Context]:
     """Cut a document into contexts of fewer than `context_tokens` tokens (one place is the BOS), each with its own tile grid."""
     start, index, tile = 0, 0, 0
@@ -153,7 +176,8 @@ def _texts(source: TextSource) -> Iterator[str]:
 def _files(path: str) -> list[Path]:
     located = Path(locate(path)).expanduser()
     if located.is_dir():
-        found = sorted(p for p in located.rglob("*") if p.is_file() and not p.name.startswith("."))
+        visible = (p for p in located.rglob("*") if not any(part.startswith(".") for part in p.relative_to(located).parts))
+        found = sorted(p for p in visible if p.is_file())
     elif located.is_file():
         found = [located]
     else:
@@ -165,29 +189,35 @@ def _files(path: str) -> list[Path]:
 
 def _whole(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is not UTF-8 text (byte {error.start}); convert it or leave it out") from None
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error.strerror}") from None
 
 
 def _json_lines(path: Path, column: str) -> Iterator[str]:
     opener = gzip.open if path.name.endswith(".gz") else open
-    with opener(path, "rb") as lines:
-        try:
+    try:
+        with opener(path, "rb") as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     yield _text_of(line, column, path, number)
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise DataError(f"'{path}' is truncated or no gzip file ({error}); fetch it again") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise DataError(f"'{path}' is truncated or no gzip file ({error}); fetch it again") from None
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error.strerror}") from None
 
 
 def _text_of(line: bytes, column: str, path: Path, number: int) -> str:
     try:
-        record = json.loads(line.decode("utf-8"))
+        record = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' line {number} is not UTF-8 (byte {error.start} of the line); convert the file") from None
     except json.JSONDecodeError as error:
         raise DataError(f"'{path}' line {number} is not JSON: {error.msg} at character {error.pos}") from None
+    except ValueError as error:
+        raise DataError(f"'{path}' line {number} cannot be read as JSON: {error}") from None
     except RecursionError:
         raise DataError(f"'{path}' line {number} is nested too deeply to be a document; remove the line") from None
     if not isinstance(record, dict) or not isinstance(record.get(column), str):
@@ -198,7 +228,7 @@ def _text_of(line: bytes, column: str, path: Path, number: int) -> str:
 
 
 def _blocks(text: str, limit: int, tokenizer: Tokenizer) -> Iterator[str]:
-    """Cut `text` at its last paragraph break within each `limit` tokens; where there is none, at the limit."""
+    """Cut `text` at its last line end within each `limit` tokens; where there is none, at the limit."""
     _, bounds = tokenizer.encode(text)
     if len(bounds) - 1 <= limit:
         yield text

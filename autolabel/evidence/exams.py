@@ -4,6 +4,7 @@ The invariants: an exam's firing tiles come from the uniform sample of its split
 13-token run with a window kept for showing (or, for test, for choosing), so held out means held out (validity §1, §2, §4).
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,9 @@ class ExamBuilder:
             return draw
         if draw.status == "dense":
             draw.threshold = self._dense_threshold(feature)
-        self._add(draw, "train", "strongest", None, self._kept.rows(self._collector.strongest.kept(feature)))
+        strongest = self._kept.rows(self._collector.strongest.kept(feature))
+        firing = np.array([self._kept.firing(feature, row).largest > draw.threshold for row in strongest.tolist()], dtype=bool)
+        self._add(draw, "train", "strongest", None, strongest[firing])
         for split in SPLITS if draw.status == "too_few" else SPLITS[:1]:
             rows = self._firing_rows(draw, split)
             self._add(draw, split, "firing", "firing", rows, population=self._population(draw, split))
@@ -98,33 +101,35 @@ class ExamBuilder:
         return round(share * self._counts.all_tiles[split])
 
     def _draw_exams(self, draw: FeatureDraw, alike: dict[Split, NDArray[np.int64]]) -> None:
-        seen: set[int] = set().union(*(self._kept.runs[example.row] for example in draw.examples))
+        seen = self._kept.shared_runs.of(_rows(draw.examples))
         sizes = {"train": SHOWN_NEGATIVES, "validation": self._settings.exam_validation, "test": self._settings.exam_test}
         for split in SPLITS:
             self._draw_split(draw, split, sizes[split], alike[split], seen)
-            seen.update(*(self._kept.runs[example.row] for example in draw.examples if example.split == split))
-        exam = [example for example in draw.drawn("test", "firing") if example.in_exam]
-        if len(exam) < MIN_TEST_TILES or self._n_documents(np.array([e.row for e in exam])) < MIN_TEST_DOCUMENTS:
+            seen |= self._kept.shared_runs.of(_rows(example for example in draw.examples if example.split == split))
+        exam = _rows(example for example in draw.drawn("test", "firing") if example.in_exam)
+        if len(exam) < MIN_TEST_TILES or self._n_documents(exam) < MIN_TEST_DOCUMENTS:
             draw.status = "too_few"
+            draw.examples = [replace(example, in_exam=False) for example in draw.examples]
 
-    def _draw_split(self, draw: FeatureDraw, split: Split, size: int, alike: NDArray[np.int64], seen: set[int]) -> None:
+    def _draw_split(self, draw: FeatureDraw, split: Split, size: int, alike: NDArray[np.int64], seen: NDArray[np.bool_]) -> None:
         """Draw the negatives of a split and, where it is held out, its firing tiles; tiles with a run in `seen` are passed over."""
         held_out = split != "train"
         background = self._kept.background[split]
-        silent = background.rows[background.strengths(draw.feature) <= draw.threshold]
+        silent = np.flatnonzero(background.strengths(draw.feature) <= draw.threshold)
         population, copies, n_firing = self._population(draw, split), 0, len(draw.drawn(split, "firing"))
         silent_copies = 0
         if held_out:
-            firing, copies = self._without_copies(self._firing_rows(draw, split), seen)
-            silent, silent_copies = self._without_copies(silent, seen)
+            firing = self._firing_rows(draw, split)
+            copied, silent_copied = (self._kept.shared_runs.touches(rows, seen) for rows in (firing, background.rows[silent]))
+            copies, silent_copies = int(copied.sum()), int(silent_copied.sum())
+            firing, silent = firing[~copied], silent[~silent_copied]
             self._add(draw, split, "firing", "firing", firing, population, exam=size)
             n_firing = len(firing)
-        taken: set[int] = set()
         n_silent = self._counts.all_tiles[split] - population
-        random = take(silent.tolist(), size, taken)
-        self._add(draw, split, "background", "random", np.array(random, dtype=np.int64), n_silent, exam=size * held_out)
-        for kind, rows in self._hard_rows(draw, background, silent, size, alike, taken):
-            self._add(draw, split, kind, "hard", rows, exam=size * held_out)
+        random = silent[:size]
+        self._add(draw, split, "background", "random", background.rows[random], n_silent, exam=size * held_out)
+        for kind, places in self._hard(draw, background, silent, size, alike):
+            self._add(draw, split, kind, "hard", background.rows[places], exam=size * held_out)
         self._mark_negatives(draw, split)
         draw.strata += [
             StratumCount(split, "firing", population, n_firing, copies),
@@ -132,35 +137,31 @@ class ExamBuilder:
             StratumCount(split, "random", n_silent, len(random), silent_copies),
         ]
 
-    def _without_copies(self, rows: NDArray[np.int64], seen: set[int]) -> tuple[NDArray[np.int64], int]:
-        clean = [row for row in rows.tolist() if seen.isdisjoint(self._kept.runs[row])]
-        return np.array(clean, dtype=np.int64), len(rows) - len(clean)
-
-    def _hard_rows(
-        self,
-        draw: FeatureDraw,
-        background: Background,
-        silent: NDArray[np.int64],
-        size: int,
-        alike: NDArray[np.int64],
-        taken: set[int],
+    def _hard(
+        self, draw: FeatureDraw, background: Background, silent: NDArray[np.int64], size: int, alike: NDArray[np.int64]
     ) -> list[tuple[ExampleKind, NDArray[np.int64]]]:
-        """Hard negatives by kind, `size` in all where there are so many; kinds that run short are made up for by the others."""
-        allowed = set(silent.tolist())
-        n_near = np.sum([background.strengths(feature) > 0 for feature in draw.neighbours], axis=0, dtype=np.int64)
-        n_near = np.broadcast_to(n_near, len(background.rows))
-        places = np.array([background.place_of[row] for row in silent.tolist()], dtype=np.int64)
-        by_firing = silent[np.argsort(-n_near[places], kind="stable")][: int((n_near[places] > 0).sum())]
-        own = self._documents[[example.row for example in draw.examples if example.stratum == "firing"]]
+        """Hard negatives by kind, `size` in all where there are so many; kinds that run short are made up for by the others.
+
+        `silent` are places in the background sample in hash order, the first `size` of which are drawn as random ones; so are the
+        places returned.
+        """
+        taken = set(silent[:size].tolist())
+        allowed = np.zeros(len(background.rows), dtype=bool)
+        allowed[silent[size:]] = True
+        n_near = np.zeros(len(background.rows), dtype=np.int64)
+        for feature in draw.neighbours:
+            n_near += background.strengths(feature) > 0
+        by_firing = silent[np.argsort(-n_near[silent], kind="stable")][: int((n_near[silent] > 0).sum())]
+        own = self._documents[_rows(example for example in draw.examples if example.stratum == "firing")]
         sources: dict[ExampleKind, list[int]] = {
             "neighbour": by_firing.tolist(),
-            "lookalike": [row for row in background.rows[alike].tolist() if row in allowed],
-            "same_document": silent[np.isin(self._documents[silent], own)].tolist(),
+            "lookalike": alike[allowed[alike]].tolist(),
+            "same_document": silent[np.isin(self._documents[background.rows[silent]], own)].tolist(),
         }
-        chosen = {kind: take(sources[kind], round(share * size), taken) for kind, share in _HARD_SHARES}
+        chosen = {kind: take(sources[kind], int(share * size), taken) for kind, share in _HARD_SHARES}
         for kind in ("lookalike", "neighbour", "same_document"):
             chosen[kind] += take(sources[kind], size - sum(map(len, chosen.values())), taken)
-        return [(kind, np.array(rows, dtype=np.int64)) for kind, rows in chosen.items()]
+        return [(kind, np.array(places, dtype=np.int64)) for kind, places in chosen.items()]
 
     def _add(
         self,
@@ -181,21 +182,23 @@ class ExamBuilder:
             draw.examples.append(Drawn(row, split, kind, stratum, rank < exam, rank, tenth, weight, firing, own_marks))
 
     def _mark_negatives(self, draw: FeatureDraw, split: Split) -> None:
-        """Mark as many tokens in each negative as in some positive, at peaks of features that fire about as often (validity §2)."""
+        """Mark as many tokens in a negative as in the positive of its rank, at peaks of features that fire about as often."""
         numbers = [len(example.marks) for example in draw.drawn(split, "firing")] or [1]
-        negatives = [i for i, e in enumerate(draw.examples) if e.split == split and e.stratum in ("hard", "random")]
-        for order, index in enumerate(negatives):
-            example = draw.examples[index]
-            peaks = self._peaks(draw.feature, split, example.row, numbers[order % len(numbers)])
-            draw.examples[index] = replace(example, marks=peaks)
+        for stratum in ("hard", "random"):
+            places = [i for i, e in enumerate(draw.examples) if e.split == split and e.stratum == stratum]
+            for rank, i in enumerate(places):
+                example = draw.examples[i]
+                peaks = self._peaks(draw.feature, split, example.row, numbers[rank % len(numbers)])
+                draw.examples[i] = replace(example, marks=peaks)
 
     def _peaks(self, feature: int, split: Split, row: int, n: int) -> tuple[int, ...]:
-        others = self._kept.background[split].active(row)
-        others = others[others != feature]
-        alike = others[np.argsort(np.abs(self._log_rates[others] - self._log_rates[feature]), kind="stable")]
-        found: set[int] = set()
-        for other in alike.tolist():
-            found.add(self._kept.firing(other, row).peak)
-            if len(found) == n:
-                break
-        return tuple(sorted(found))
+        """The first `n` distinct peaks in a background tile of the features that fire about as often as `feature`."""
+        others, _, peaks = self._kept.background[split].active(row)
+        distance = np.abs(self._log_rates[others] - self._log_rates[feature])
+        distance[others == feature] = np.inf
+        alike = np.argsort(distance, kind="stable")[: len(others) - int((others == feature).sum())]
+        return tuple(sorted(take(peaks[alike].tolist(), n, set())))
+
+
+def _rows(examples: Iterable[Drawn]) -> NDArray[np.int64]:
+    return np.array([example.row for example in examples], dtype=np.int64)

@@ -17,6 +17,7 @@ GATE_TOKENS = 2048
 _BATCH_CONTEXTS = 4
 _L0_FACTOR = 5.0
 _MEAN_ONLY_FVU = 0.95
+_WORSE_THAN_MEAN_FVU = 1.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +40,19 @@ class GateReport:
         """The numbers, ready for JSON."""
         return asdict(self)
 
+    def summary(self) -> str:
+        """The numbers in one line."""
+        advertised = "" if self.advertised_l0 is None else f" (its settings say {self.advertised_l0:.0f})"
+        return (
+            f"load gate on {self.n_tokens} test tokens: FVU {self.fvu:.3f} (median {self.fvu_median:.3f}, without BOS "
+            f"{self.fvu_without_bos:.3f}), L0 {self.l0:.1f}{advertised}, {self.silent_share:.0%} of features silent, "
+            f"{self.n_excluded} outlier tokens left out with {self.excluded_variance_share:.0%} of the variance"
+        )
+
     def problems(self) -> list[str]:
         """Why the SAE should not be used, in words; empty when nothing is wrong."""
         found = []
-        if self.fvu >= 1:
+        if not self.fvu < _WORSE_THAN_MEAN_FVU:
             cause = "a wrong hookpoint, a transposed matrix or a missing b_dec would explain it"
             found.append(f"FVU is {self.fvu:.2f}, worse than predicting the mean ({cause})")
         elif self.fvu >= _MEAN_ONLY_FVU:

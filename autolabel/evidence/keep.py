@@ -1,6 +1,6 @@
 """The k best entries per feature under a 64-bit key: the one data structure behind strongest windows and uniform samples.
 
-The invariant: what is kept is the set of the k smallest keys ever offered, so order, batching and merging change nothing.
+The invariant: what is kept are the k smallest of all (key, tile) ever offered, so order, batching and merging change nothing.
 """
 
 import numpy as np
@@ -20,8 +20,8 @@ class BottomK:
         self.tiles: UInt64 = np.zeros((n_features, k), dtype=np.uint64)
 
     def offer(self, features: NDArray[np.int64], keys: UInt64, tiles: UInt64) -> NDArray[np.bool_]:
-        """Offer entries, keys distinct per feature; returns which of them are now among the k best of their feature."""
-        admitted = keys < self.keys[features, -1]
+        """Offer entries, tiles distinct per feature; returns which of them are now among the k best of their feature."""
+        admitted: NDArray[np.bool_] = keys <= self.keys[features, -1]
         candidates = np.flatnonzero(admitted)
         if len(candidates) == 0:
             return admitted
@@ -30,7 +30,7 @@ class BottomK:
         all_features = np.concatenate([np.repeat(touched, self.k), features[candidates]])
         all_keys = np.concatenate([self.keys[touched].ravel(), keys[candidates]])
         all_tiles = np.concatenate([self.tiles[touched].ravel(), tiles[candidates]])
-        order = np.lexsort((all_keys, all_features))
+        order = np.lexsort((all_tiles, all_keys, all_features))
         first = np.searchsorted(all_features[order], touched)
         best = order[first[:, None] + np.arange(self.k)]
         self.keys[touched] = all_keys[best]
@@ -42,10 +42,12 @@ class BottomK:
 
     def kept(self, feature: int) -> UInt64:
         """The tiles kept for `feature`, best first."""
-        return self.tiles[feature][self.keys[feature] != EMPTY]
+        filled: UInt64 = self.tiles[feature][self.keys[feature] != EMPTY]
+        return filled
 
 
 def strength_keys(values: NDArray[np.float32], draw: UInt64) -> UInt64:
     """Keys that are smaller the larger the (positive) value is; equal values are told apart by the hash `draw`."""
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32).astype(np.uint64)
-    return ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | (draw >> np.uint64(32))
+    keys: UInt64 = ((np.uint64(0xFFFFFFFF) - bits) << np.uint64(32)) | (draw >> np.uint64(32))
+    return keys

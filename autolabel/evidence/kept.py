@@ -12,11 +12,11 @@ import scipy.sparse
 from numpy.typing import NDArray
 
 from autolabel.evidence.collector import Collector
+from autolabel.evidence.copies import SharedRuns
 from autolabel.evidence.keep import EMPTY
 from autolabel.evidence.spill import Spill
 from autolabel.hashing import UInt64
 from autolabel.records import SPLITS, Split
-from autolabel.sampling import run_hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +36,20 @@ class Firing:
         """The largest activation, 0 where there is none."""
         return float(self.values.max(initial=0.0))
 
-    @property
-    def peak(self) -> int:
-        """Token of the window at which it is largest, the first one if several."""
-        return int(self.positions[self.values.argmax()])
-
 
 SILENT = Firing(np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.float32))
 
 
 class Background:
-    """The background sample of one split, in hash order: tiles with the strength of every feature in them."""
+    """The background sample of one split, in hash order: tiles with the strength and peak of every feature in them."""
 
-    def __init__(self, rows: NDArray[np.int64], strengths: scipy.sparse.csr_array) -> None:
+    def __init__(self, rows: NDArray[np.int64], strengths: scipy.sparse.csr_array, peaks: NDArray[np.uint8]) -> None:
         self.rows = rows
-        self.place_of = {int(row): place for place, row in enumerate(rows)}
         self.by_tile = strengths
-        """Largest activation per tile and feature, shape (n_tiles, d_sae)."""
+        """Largest activation per tile and feature, shape (n_tiles, d_sae), features ascending within a tile."""
+        self.peaks = peaks
+        """Token of the window at which each entry of `by_tile` is reached."""
+        self._place_of = {row: place for place, row in enumerate(rows.tolist())}
         self._by_feature = strengths.tocsc()
 
     def strengths(self, feature: int) -> NDArray[np.float32]:
@@ -62,11 +59,11 @@ class Background:
         column[self._by_feature.indices[at]] = self._by_feature.data[at]
         return column
 
-    def active(self, row: int) -> NDArray[np.int32]:
-        """The features active in the tile with row number `row`."""
-        place = self.place_of[row]
-        active: NDArray[np.int32] = self.by_tile.indices[self.by_tile.indptr[place] : self.by_tile.indptr[place + 1]]
-        return active
+    def active(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]:
+        """The features active in the tile with row number `row`, the largest activation of each and the token it is reached at."""
+        place = self._place_of[row]
+        at = slice(self.by_tile.indptr[place], self.by_tile.indptr[place + 1])
+        return self.by_tile.indices[at], self.by_tile.data[at], self.peaks[at]
 
 
 class Kept:
@@ -77,21 +74,12 @@ class Kept:
         for keep in (*collector.firing.values(), *collector.background.values()):
             wanted.append(keep.tiles[keep.keys != EMPTY])
         self._ids: UInt64 = np.unique(np.concatenate(wanted))
-        tiles = spill.read_tiles()
-        tiles = tiles.filter(pc.is_in(tiles["tile"], value_set=pa.array(self._ids)))
-        self.tiles: pa.Table = tiles.sort_by("tile").combine_chunks()
-        firings = spill.read_firings()
-        firings = firings.filter(pc.is_in(firings["tile"], value_set=pa.array(self._ids))).combine_chunks()
-        self._tile_of = self.rows(firings["tile"].to_numpy())
-        self._feature_of: NDArray[np.int64] = firings["feature"].to_numpy().astype(np.int64)
-        positions, values = (_flat(firings, name) for name in ("positions", "values"))
-        self._bounds: NDArray[np.int64] = positions[1]
-        self._positions: NDArray[np.uint8] = positions[0]
-        self._values: NDArray[np.float32] = values[0]
-        self._by_pair = {pair: i for i, pair in enumerate(zip(self._feature_of.tolist(), self._tile_of.tolist(), strict=True))}
-        strengths = self._strengths(len(collector.counts.tokens))
-        drawn = {split: self.rows(collector.background[split].kept(0)) for split in SPLITS}
-        self.background: dict[Split, Background] = {s: Background(rows, strengths[rows]) for s, rows in drawn.items()}
+        self.tiles: pa.Table = spill.read_tiles(self._ids).sort_by("tile").combine_chunks()
+        firings = spill.read_firings(self._ids).combine_chunks()
+        self._positions, self._bounds = _flat(firings, "positions")
+        self._values, _ = _flat(firings, "values")
+        self._pairs = self._numbered(firings, len(collector.counts.tokens))
+        self.background: dict[Split, Background] = {split: self._background(collector, split) for split in SPLITS}
 
     def rows(self, tile_ids: UInt64) -> NDArray[np.int64]:
         """Row numbers of tiles named by id."""
@@ -104,10 +92,12 @@ class Kept:
 
     def firing(self, feature: int, row: int) -> Firing:
         """The activations of `feature` in tile `row`; `SILENT` where none were kept."""
-        index = self._by_pair.get((feature, row))
-        if index is None:
+        start, end = self._pairs.indptr[row : row + 2]
+        place = start + np.searchsorted(self._pairs.indices[start:end], feature)
+        if place == end or self._pairs.indices[place] != feature:
             return SILENT
-        at = slice(self._bounds[index], self._bounds[index + 1])
+        pair = self._pairs.data[place]
+        at = slice(self._bounds[pair], self._bounds[pair + 1])
         return Firing(self._positions[at], self._values[at])
 
     @cached_property
@@ -123,22 +113,40 @@ class Kept:
         return [flat[a:b] for a, b in pairwise(bounds)]
 
     @cached_property
-    def token_ids(self) -> list[NDArray[np.int32]]:
-        """Token ids of each window, left context included."""
-        flat, bounds = _flat(self.tiles, "token_ids")
-        return [flat[a:b] for a, b in pairwise(bounds)]
+    def token_ids(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Token ids of all windows one after the other, left context included, and where each window begins (and the last ends)."""
+        return _flat(self.tiles, "token_ids")
 
     @cached_property
-    def runs(self) -> list[frozenset[int]]:
-        """Hashes of the 13-token runs of each window, for telling near-copies."""
-        return [frozenset(run_hashes(ids).tolist()) for ids in self.token_ids]
+    def shared_runs(self) -> SharedRuns:
+        """The 13-token runs that windows of different documents share."""
+        return SharedRuns(*self.token_ids, self.column("document"))
 
-    def _strengths(self, d_sae: int) -> scipy.sparse.csr_array:
-        """Largest activation of every kept pair, shape (n_tiles, d_sae); complete for tiles of the background sample."""
-        largest = np.maximum.reduceat(self._values, self._bounds[:-1]) if len(self._tile_of) else self._values
-        strengths = scipy.sparse.csr_array((largest, (self._tile_of, self._feature_of)), shape=(len(self._ids), d_sae))
-        strengths.sort_indices()
-        return strengths
+    def _numbered(self, firings: pa.Table, d_sae: int) -> scipy.sparse.csr_array:
+        """The number of every kept pair by tile row and feature, shape (n_tiles, d_sae)."""
+        at = (self.rows(firings["tile"].to_numpy()), firings["feature"].to_numpy())
+        numbers = scipy.sparse.csr_array((np.arange(firings.num_rows), at), shape=(len(self._ids), d_sae))
+        numbers.sort_indices()
+        return numbers
+
+    def _background(self, collector: Collector, split: Split) -> Background:
+        """The background sample of a split, for which the pairs of all features were kept."""
+        rows = self.rows(collector.background[split].kept(0))
+        pairs = self._pairs[rows]
+        largest, peaks = self._largest
+        strengths = scipy.sparse.csr_array((largest[pairs.data], pairs.indices, pairs.indptr), shape=pairs.shape)
+        return Background(rows, strengths, peaks[pairs.data])
+
+    @cached_property
+    def _largest(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """The largest activation of every kept pair, and the first token of the window that reaches it."""
+        if len(self._values) == 0:
+            return self._values, self._positions
+        largest = np.maximum.reduceat(self._values, self._bounds[:-1])
+        lengths = np.diff(self._bounds)
+        reached = np.flatnonzero(self._values == np.repeat(largest, lengths))
+        _, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[reached], return_index=True)
+        return largest, self._positions[reached[first]]
 
 
 def _flat(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:

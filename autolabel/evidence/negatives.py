@@ -58,17 +58,16 @@ def lookalike_order(shown: list[NDArray[np.int64]], candidates: NDArray[np.int64
 
 def _tf_idf(kept: Kept) -> scipy.sparse.csr_array:
     """Unit TF-IDF vectors of all kept windows, shape (n_tiles, vocabulary)."""
-    lengths = [len(ids) for ids in kept.token_ids]
-    tokens = np.concatenate(kept.token_ids)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    counts = scipy.sparse.csr_array((np.ones(len(tokens)), (rows, tokens)))
-    counts.sum_duplicates()
+    tokens, bounds = kept.token_ids
+    n_tiles = len(bounds) - 1
+    rows = np.repeat(np.arange(n_tiles), np.diff(bounds))
+    counts = scipy.sparse.csr_array((np.ones(len(tokens)), (rows, tokens)), shape=(n_tiles, int(tokens.max(initial=0)) + 1))
     in_tiles = np.bincount(counts.indices, minlength=counts.shape[1])
-    idf = np.log((1 + len(lengths)) / (1 + in_tiles))
+    idf = np.log((1 + n_tiles) / (1 + in_tiles))
     counts.data = (1 + np.log(counts.data)) * idf[counts.indices]
     norms = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-    scaled: scipy.sparse.csr_array = scipy.sparse.diags_array(1 / np.maximum(norms, 1e-12)) @ counts
-    return scaled
+    counts.data /= np.repeat(np.maximum(norms, 1e-12), np.diff(counts.indptr))
+    return counts
 
 
 def _largest(matrix: NDArray[np.float32], k: int) -> NDArray[np.int64]:

@@ -7,6 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from autolabel.hashing import UInt64
+
 TILE_SCHEMA = pa.schema(
     {
         "tile": pa.uint64(),
@@ -76,10 +78,21 @@ class Spill:
         self._tiles.close()
         self._firings.close()
 
-    def read_tiles(self) -> pa.Table:
-        """All tiles ever admitted, kept or not."""
-        return pa.ipc.open_stream(self._tiles_path).read_all()
+    def read_tiles(self, ids: UInt64) -> pa.Table:
+        """The admitted tiles among `ids`, which are sorted."""
+        return _read(self._tiles_path, ids)
 
-    def read_firings(self) -> pa.Table:
-        """All pairs ever admitted, kept or not."""
-        return pa.ipc.open_stream(self._firings_path).read_all()
+    def read_firings(self, ids: UInt64) -> pa.Table:
+        """The admitted pairs in tiles among `ids`, which are sorted."""
+        return _read(self._firings_path, ids)
+
+
+def _read(path: Path, ids: UInt64) -> pa.Table:
+    """Read batch by batch, because most of what was ever admitted has been displaced since."""
+    with pa.ipc.open_stream(path) as stream:
+        return pa.Table.from_batches([batch.filter(_among(batch["tile"].to_numpy(), ids)) for batch in stream], stream.schema)
+
+
+def _among(tiles: UInt64, ids: UInt64) -> pa.Array:
+    places = np.minimum(np.searchsorted(ids, tiles), max(len(ids) - 1, 0))
+    return pa.array(ids[places] == tiles if len(ids) else np.zeros(len(tiles), dtype=bool))

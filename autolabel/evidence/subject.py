@@ -7,6 +7,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -43,15 +44,22 @@ class Subject:
             DataError: it cannot be loaded, with the reason in one line.
         """
         where = locate(settings.model)
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device)
         try:
+            device = torch.device(
+                ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
+            )
             with quiet_transformers():
                 tokenizer = AutoTokenizer.from_pretrained(where)
                 model = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, settings.dtype))
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            model = model.to(device).eval()
+        except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
-            raise DataError(f"cannot load the subject model '{settings.model}': {why}") from None
-        return cls(model.to(device).eval(), tokenizer, settings.model.removeprefix("part:"), device)
+            raise DataError(f"cannot load the subject model '{settings.model}' on '{settings.device}': {why}") from None
+        if not getattr(tokenizer, "is_fast", False):
+            raise DataError(
+                f"the tokenizer of '{settings.model}' cannot tell which characters a token covers; a fast one is needed"
+            )
+        return cls(model, tokenizer, settings.model.removeprefix("part:"), device)
 
     @property
     def d_model(self) -> int:
@@ -63,7 +71,7 @@ class Subject:
         """Hash of the model's name and architecture, the same on any machine."""
         config = self._model.config.to_dict()  # type: ignore[union-attr, operator]
         kept = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
-        return content_id("subject", [self.name.rsplit("/", 1)[-1], {key: config.get(key) for key in kept}])
+        return content_id("subject", [self.name.rstrip("/").rsplit("/", 1)[-1], {key: config.get(key) for key in kept}])
 
     def hookpoints(self) -> list[str]:
         """Names of the modules whose output can be read: every decoder layer and its direct parts."""
@@ -121,15 +129,15 @@ class Subject:
         return base
 
     def _module(self, hookpoint: str) -> torch.nn.Module:
-        modules = dict(self._base.named_modules())
+        modules: dict[str, torch.nn.Module] = dict(self._base.named_modules())
         name = hookpoint.removeprefix(f"{getattr(self._model, 'base_model_prefix', '')}.")
         if name in modules and name:
             return modules[name]
         layers = [n for n in self.hookpoints() if n.rsplit(".", 1)[-1].isdigit()]
         parts = sorted({n.rsplit(".", 1)[-1] for n in self.hookpoints()} - {n.rsplit(".", 1)[-1] for n in layers})
+        known = f"its hookpoints are {layers[0]} … {layers[-1]}" if layers else f"it has {', '.join(list(modules)[1:9])}, …"
         raise DataError(
-            f"'{self.name}' has no module '{hookpoint}'; its hookpoints are {layers[0]} … {layers[-1]}"
-            + (f" and within each {', '.join(parts)}" if parts else "")
+            f"'{self.name}' has no module '{hookpoint}'; {known}" + (f" and within each {', '.join(parts)}" if parts else "")
         )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.stats
 from numpy.typing import NDArray
 
@@ -31,14 +32,27 @@ def evidence_tables(evidence_set_id: str, sae_id: str, counts: Counts, kept: Kep
 
 
 def evidence_hash(tables: dict[str, pa.Table]) -> str:
-    """sha256 over all rows, in their canonical order: equal evidence has equal hashes."""
+    """sha256 over all values, rows in their canonical order: equal evidence has equal hashes."""
     digest = hashlib.sha256()
     for name in sorted(tables):
-        table = tables[name]
-        digest.update(canonical_json([name, table.column_names, table.num_rows]).encode())
-        for column in table.columns:
-            digest.update(json.dumps(column.to_pylist(), ensure_ascii=False).encode())
+        for column_name, column in zip(tables[name].column_names, tables[name].columns, strict=True):
+            digest.update(f"{name}.{column_name}".encode())
+            _hash_values(digest, column.combine_chunks())
     return digest.hexdigest()
+
+
+def _hash_values(digest: Any, values: pa.Array) -> None:
+    """Feed the values of an array and where they are NULL; lists and texts by their lengths and then their content."""
+    digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).tobytes())
+    if pa.types.is_list(values.type):
+        digest.update(pc.list_value_length(values).fill_null(0).to_numpy().tobytes())
+        _hash_values(digest, pc.list_flatten(values))
+    elif pa.types.is_string(values.type):
+        digest.update(pc.binary_length(values).fill_null(0).to_numpy().tobytes())
+        digest.update("".join(values.drop_null().to_pylist()).encode())
+    else:
+        zero = pa.scalar(False if pa.types.is_boolean(values.type) else 0, values.type)
+        digest.update(values.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
 
 
 def _features(evidence_set_id: str, sae_id: str, counts: Counts, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:
@@ -101,31 +115,28 @@ def _token_mass(draw: FeatureDraw, kept: Kept) -> tuple[list[dict[str, Any]], fl
 
 
 def _windows(evidence_set_id: str, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:
-    used = {example.row for draw in draws for example in draw.examples}
-    backgrounds = [background for background in kept.background.values() if len(background.rows)]
-    for background in backgrounds:
-        used.update(background.rows.tolist())
-    rows = np.array(sorted(used), dtype=np.int64)
+    drawn = np.array([example.row for draw in draws for example in draw.examples], dtype=np.int64)
+    rows = np.unique(np.concatenate([drawn, *(background.rows for background in kept.background.values())]))
     tiles = kept.tiles.take(pa.array(rows))
-    fired: dict[int, tuple[list[int], list[float], list[int]]] = {}
-    for background in backgrounds:
-        for row in background.rows.tolist():
-            features = background.active(row).tolist()
-            firings = [kept.firing(feature, row) for feature in features]
-            fired[row] = (features, [firing.largest for firing in firings], [firing.peak for firing in firings])
-    in_order = [fired.get(row) for row in rows.tolist()]
+    plain = ("source", "split", "tile_index", "text", "token_starts", "token_ids", "n_context_tokens")
     return pa.table(
         {
             "evidence_set_id": [evidence_set_id] * len(rows),
             "window_id": _names(tiles["tile"].to_numpy()),
             "document_id": _names(tiles["document"].to_numpy()),
             "source_document_id": _names(tiles["source_document"].to_numpy()),
-            **{name: tiles[name] for name in ("source", "split", "tile_index", "text", "token_starts", "token_ids", "n_context_tokens")},
-            "fired_features": pa.array([f and f[0] for f in in_order], pa.list_(pa.int32())),
-            "fired_max": pa.array([f and f[1] for f in in_order], pa.list_(pa.float32())),
-            "fired_peak": pa.array([f and f[2] for f in in_order], pa.list_(pa.uint8())),
+            **{name: tiles[name] for name in plain},
+            **_fired(rows, kept),
         }
     )
+
+
+def _fired(rows: NDArray[np.int64], kept: Kept) -> dict[str, pa.Array]:
+    """What fires in each window of the background sample, NULL for the other windows."""
+    background_of = {row: background for background in kept.background.values() for row in background.rows.tolist()}
+    found = [background_of[row].active(row) if row in background_of else (None, None, None) for row in rows.tolist()]
+    kinds = {"fired_features": pa.int32(), "fired_max": pa.float32(), "fired_peak": pa.uint8()}
+    return {name: pa.array([f[i] for f in found], pa.list_(kind)) for i, (name, kind) in enumerate(kinds.items())}
 
 
 def _examples(evidence_set_id: str, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:

@@ -18,7 +18,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from autolabel.calls import Attempt, chat_request_hash, reply_from_json, reply_to_json
 from autolabel.errors import EndpointError, ModelResponseError
 from autolabel.llm import failures
-from autolabel.llm.requests import body, refused_parameters, reply_of, usage_of
+from autolabel.llm.requests import body, is_whole, refused_parameters, reply_of, usage_of
 from autolabel.records import CallStore, ChatReply, ChatRequest, Message, Purpose
 
 MAX_SENDS = 6
@@ -81,7 +81,7 @@ class OpenAIChat:
             if error.status_code in (401, 403):
                 raise self._final(error) from None
             await self._probe_by_chat()
-        except (OpenAIError, ValueError):
+        except ValueError:
             await self._probe_by_chat()
         else:
             if not isinstance(listed, dict):
@@ -91,8 +91,8 @@ class OpenAIChat:
         """Ask for one token, for servers that do not list their models."""
         request = ChatRequest((Message("user", "Hi"),), max_tokens=1)
         try:
-            _whole(await self._client.chat.completions.create(**body(request, self.model, self._refused)))
-        except (OpenAIError, ValueError) as error:
+            await self._create(body(request, self.model, self._refused))
+        except OpenAIError as error:
             if isinstance(error, BadRequestError | UnprocessableEntityError):
                 return  # it speaks the protocol; parameters are settled by the first real request
             found = self._final(error)
@@ -122,8 +122,8 @@ class OpenAIChat:
                 "what was answered is kept"
             )
         try:
-            reply = await self._retrying()(self._send, key, request, purpose, check)
-        except (OpenAIError, ValueError) as error:
+            reply: ChatReply = await self._retrying()(self._send, key, request, purpose, check)
+        except OpenAIError as error:
             self._unanswered += failures.is_transient(error)
             raise self._final(error) from None
         self._unanswered = 0
@@ -156,8 +156,8 @@ class OpenAIChat:
         async with self._slots:
             attempt = Attempt.begin(key, self.endpoint_id, self.model, purpose)
             try:
-                completion = _whole(await self._client.chat.completions.create(**parameters))
-            except (OpenAIError, ValueError) as error:
+                completion = await self._create(parameters)
+            except OpenAIError as error:
                 failure = ModelResponseError("failed", failures.described(error, self._key))
                 await asyncio.to_thread(self._calls.record, None, attempt.row(usage_of(None), failure))
                 raise
@@ -167,7 +167,7 @@ class OpenAIChat:
         """Record a completion, and its reply if one can be had from it, before it is used."""
         usage = usage_of(completion.usage)
         try:
-            reply = reply_of(completion, attempt.request_hash)
+            reply = reply_of(completion, self.model, attempt.request_hash)
         except ModelResponseError as unusable:
             await asyncio.to_thread(self._calls.record, None, attempt.row(usage, unusable))
             raise
@@ -175,15 +175,18 @@ class OpenAIChat:
         await asyncio.to_thread(self._calls.record, call, attempt.row(usage, _refusal(check, reply)))
         return reply
 
+    async def _create(self, parameters: dict[str, Any]) -> ChatCompletion:
+        """One exchange; anything may come back from an address that is no LLM endpoint."""
+        try:
+            answer = await self._client.chat.completions.create(**parameters)
+        except ValueError as error:
+            raise failures.NotACompletion(f"the answer is not JSON ({error})") from None
+        if not isinstance(answer, ChatCompletion) or not is_whole(answer):
+            raise failures.NotACompletion("the answer is JSON or text, but no chat completion")
+        return answer
+
     def _final(self, error: Exception) -> Exception:
         return failures.final(error, self.endpoint_id, self.model, self._key_env, self._key)
-
-
-def _whole(answer: object) -> ChatCompletion:
-    """The answer, if it is a completion: anything may come back from an address that is no LLM endpoint."""
-    if isinstance(answer, ChatCompletion) and isinstance(answer.choices, list):
-        return answer
-    raise ValueError("not a chat completion")
 
 
 def _refusal(check: Check, reply: ChatReply) -> ModelResponseError | None:

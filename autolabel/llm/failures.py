@@ -13,6 +13,10 @@ _TOO_LONG = re.compile(r"context.?(length|size|window)|maximum context|too many 
 _FILTERED = re.compile(r"content.?(filter|policy|management)", re.I)
 
 
+class NotACompletion(OpenAIError):
+    """Something answered, but not as an OpenAI-compatible API does."""
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether the same request may well succeed a little later."""
     if isinstance(error, APIStatusError):
@@ -33,11 +37,9 @@ def described(error: Exception, key: str) -> str:
     elif isinstance(error, APIConnectionError):
         text = f"no connection ({error.__cause__ or error})"
     elif isinstance(error, APIStatusError):
-        text = f"HTTP {error.status_code}: {error.message}"
-    elif isinstance(error, OpenAIError):
-        text = str(error)
+        text = f"HTTP {error.status_code}: {error.message.removeprefix(f'Error code: {error.status_code} - ')}"
     else:
-        text = f"the answer is not what an OpenAI-compatible API sends ({error})"
+        text = str(error)
     return " ".join(text.replace(key, "[key]").split())[:300]
 
 
@@ -46,15 +48,21 @@ def final(error: Exception, base_url: str, model: str, key_env: str, key: str) -
     what = described(error, key)
     code = error.status_code if isinstance(error, APIStatusError) else None
     if code in (401, 403):
-        return EndpointError(f"{base_url} does not accept the API key (HTTP {code}); put a valid one into the environment variable {key_env}")
+        return EndpointError(
+            f"{base_url} does not accept the API key (HTTP {code}); put a valid one into the environment variable {key_env}"
+        )
     if code == 404:
-        return EndpointError(f"{base_url} knows no model '{model}' or is no OpenAI-compatible address ({what}); check llm.model and llm.base_url")
+        return EndpointError(
+            f"{base_url} knows no model '{model}' or is no OpenAI-compatible address ({what}); check llm.model and llm.base_url"
+        )
     if code in (400, 413, 422) and _FILTERED.search(what):
         return ModelResponseError("refused", f"the endpoint's filter refused the prompt ({what})")
     if code in (400, 413, 422) and _TOO_LONG.search(what):
         return ModelResponseError("failed", f"the prompt does not fit the model's context ({what}); show fewer or shorter windows")
     if code is not None and 400 <= code < 500 and not is_transient(error):
-        return EndpointError(f"{base_url} does not accept our requests to model '{model}' ({what}); check llm.model and the server's version")
+        return EndpointError(
+            f"{base_url} does not accept our requests to model '{model}' ({what}); check llm.model and the server's version"
+        )
     return ModelResponseError("failed", f"{base_url} gave no answer: {what}")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion
+from openai.types.chat import ChatCompletion, ChatCompletionMessage
 from openai.types.chat.chat_completion import Choice
 
 from autolabel.calls import Usage
@@ -56,6 +56,12 @@ def refused_parameters(message: str, sent: Collection[str]) -> set[str]:
     return {parameter for parameter, names in _NAMED_AS.items() if parameter in sent and words.intersection(names)}
 
 
+def is_whole(completion: ChatCompletion) -> bool:
+    """Whether a completion has a message in its first choice: the client checks nothing of what it reads."""
+    choices = getattr(completion, "choices", None)
+    return isinstance(choices, list) and bool(choices) and isinstance(getattr(choices[0], "message", None), ChatCompletionMessage)
+
+
 def usage_of(usage: CompletionUsage | None) -> Usage:
     """Tokens used, as far as the endpoint says."""
     if usage is None:
@@ -64,14 +70,12 @@ def usage_of(usage: CompletionUsage | None) -> Usage:
     return Usage(usage.prompt_tokens, details.cached_tokens if details else None, usage.completion_tokens)
 
 
-def reply_of(completion: ChatCompletion, request_hash: str) -> ChatReply:
+def reply_of(completion: ChatCompletion, model: str, request_hash: str) -> ChatReply:
     """The completion as a reply, thoughts removed.
 
     Raises:
-        ModelResponseError: it was refused, cut short, or holds no answer at all.
+        ModelResponseError: it was refused or cut short.
     """
-    if not completion.choices:
-        raise ModelResponseError("failed", "the endpoint answered without any choice")
     choice = completion.choices[0]
     if choice.message.refusal or choice.finish_reason == "content_filter":
         raise ModelResponseError("refused", f"the model refused: {choice.message.refusal or 'stopped by a content filter'}")
@@ -81,7 +85,7 @@ def reply_of(completion: ChatCompletion, request_hash: str) -> ChatReply:
     return ChatReply(
         text=_THOUGHT.sub("", choice.message.content or "").strip(),
         finish_reason="stop",
-        model_served=completion.model,
+        model_served=completion.model or model,
         tokens=_tokens(choice),
         prompt_tokens=usage.prompt_tokens or 0,
         cached_tokens=usage.cached_tokens or 0,

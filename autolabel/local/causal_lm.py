@@ -97,9 +97,7 @@ class LocalModel:
         """Answer `request`, from the store when it was answered before; see `records.ChatModel`."""
         return await self.chat_checked(request, purpose, lambda _: None)
 
-    async def chat_checked(
-        self, request: ChatRequest, purpose: Purpose, check: Callable[[ChatReply], object]
-    ) -> ChatReply:
+    async def chat_checked(self, request: ChatRequest, purpose: Purpose, check: Callable[[ChatReply], object]) -> ChatReply:
         """Answer as `chat` does; a new reply that `check` refuses is kept, and its attempt gets the status of the refusal."""
         return await asyncio.to_thread(self._chat, request, purpose, check)
 
@@ -144,7 +142,9 @@ class LocalModel:
 
     def _chat_start(self, request: ChatRequest) -> list[int]:
         if self._tokenizer.chat_template is None:
-            raise DataError(f"model '{self._name}' has no chat template; use it for likelihood and completion, or name a chat model")
+            raise DataError(
+                f"model '{self._name}' has no chat template; use it for likelihood and completion, or name a chat model"
+            )
         turns = [{"role": message.role, "content": message.content} for message in request.messages]
         text = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

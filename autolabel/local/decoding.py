@@ -1,20 +1,15 @@
-"""Running a causal language model over a shared prefix: the prefix is run once, what follows it runs on copies of its key-value cache.
+"""Running a causal language model over a shared prefix: the prefix is run once, and what follows it sees its key-value cache.
 
 Token ids in, numbers out; texts, caching and records are the caller's. The invariant is that a row's numbers are those of a full forward
 pass over prefix and row, up to rounding, and depend only on the arguments.
 """
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
-
-BATCH = 16
-"""Continuations run at once."""
-
 
 @dataclass(slots=True)
 class Generated:
@@ -40,19 +35,28 @@ class Decoder:
         first, cache = self._run(prefix)
         sums = [float(first[tail[0]]) for tail in tails]
         longer = [row for row, tail in enumerate(tails) if len(tail) > 1]
-        for start in range(0, len(longer), BATCH):
-            rows = longer[start : start + BATCH]
-            for row, rest in zip(rows, self._rest(cache, [tails[row] for row in rows]), strict=True):
+        if longer:
+            for row, rest in zip(longer, self._rest(len(prefix), cache, [tails[row] for row in longer]), strict=True):
                 sums[row] += rest
         return sums
 
-    def _rest(self, cache: Any, tails: Sequence[Sequence[int]]) -> list[float]:
-        """Log-probability of each tail after its first token; padding on the right is seen by no token that counts."""
-        width = max(map(len, tails)) - 1
-        inputs = self._tensor([[*tail[:-1], *[0] * (width + 1 - len(tail))] for tail in tails])
-        logits = self._model(inputs, past_key_values=_copies(cache, len(tails)), use_cache=True).logits
-        logprobs = torch.log_softmax(logits.float(), dim=-1).cpu()
-        return [float(sum(logprobs[row, i, token] for i, token in enumerate(tail[1:]))) for row, tail in enumerate(tails)]
+    def _rest(self, n_prefix: int, cache: Any, tails: Sequence[Sequence[int]]) -> list[float]:
+        """Log-probability of each tail after its first token; all tails run in one row, each blind to the others, without padding."""
+        owner = torch.tensor([row for row, tail in enumerate(tails) for _ in tail[1:]])
+        place = torch.tensor([i for tail in tails for i in range(len(tail) - 1)])
+        sees = (owner[:, None] == owner[None, :]) & (place[:, None] >= place[None, :])
+        sees = torch.cat([torch.ones(len(owner), n_prefix, dtype=torch.bool), sees], dim=1)
+        mask = torch.zeros(sees.shape, dtype=self._model.dtype).masked_fill_(~sees, torch.finfo(self._model.dtype).min)
+        logits = self._model(
+            self._tensor([[token for tail in tails for token in tail[:-1]]]),
+            attention_mask=mask[None, None].to(self._model.device),
+            position_ids=(n_prefix + place)[None].to(self._model.device),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[0]
+        wanted = self._tensor([[token for tail in tails for token in tail[1:]]])[0]
+        found = torch.log_softmax(logits.float(), dim=-1).gather(1, wanted[:, None])[:, 0].cpu()
+        return torch.zeros(len(tails)).index_add_(0, owner, found).tolist()
 
     @torch.inference_mode()
     def generate(
@@ -95,13 +99,6 @@ class Decoder:
 
     def _tensor(self, ids: Sequence[Sequence[int]]) -> Tensor:
         return torch.tensor(ids, dtype=torch.long, device=self._model.device)
-
-
-def _copies(cache: Any, n: int) -> Any:
-    """The prefix's cache `n` times over, leaving the original as it is."""
-    copy = deepcopy(cache)
-    copy.batch_repeat_interleave(n)
-    return copy
 
 
 def _choose(logprobs: Tensor, temperature: float, generator: torch.Generator) -> int:

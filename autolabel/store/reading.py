@@ -208,3 +208,30 @@ def _label(row: dict[str, Any]) -> Label:
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
     rows: list[dict[str, Any]] = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
     return rows
+
+
+def evidence_sets(db: Database) -> set[str]:
+    """Ids of all evidence sets there are."""
+    with db.read() as connection:
+        return {row[0] for row in connection.execute("SELECT evidence_set_id FROM evidence_sets").fetchall()}
+
+
+def co_firing(db: Database, evidence_set_id: str, feature_indices: Iterable[int]) -> dict[int, dict[int, float]]:
+    """Jaccard index of the background tiles in which two of the features fire: feature → other feature → index, zeros left out."""
+    sql = """
+        WITH fired AS (
+            SELECT window_id, feature
+            FROM (SELECT window_id, unnest(fired_features) AS feature FROM windows WHERE evidence_set_id = $evidence_set_id)
+            WHERE list_contains($features, feature)
+        ),
+        single AS (SELECT feature, count(*) AS n FROM fired GROUP BY feature)
+        SELECT a.feature AS feature, b.feature AS other, count(*) / (any_value(s.n) + any_value(t.n) - count(*)) AS jaccard
+        FROM fired a JOIN fired b ON a.window_id = b.window_id AND a.feature <> b.feature
+        JOIN single s ON s.feature = a.feature JOIN single t ON t.feature = b.feature
+        GROUP BY a.feature, b.feature
+    """
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    with db.read() as connection:
+        for row in _rows(connection, sql, {"evidence_set_id": evidence_set_id, "features": list(feature_indices)}):
+            found[row["feature"]][row["other"]] = row["jaccard"]
+    return dict(found)

@@ -119,14 +119,14 @@ class RunStore:
         """Put many rows of one table straight into the database; see `insert_many`."""
         self.insert_many({table: data}, wait_s=wait_s)
 
-    def insert_many(self, tables: Mapping[str, pa.Table], *, wait_s: float = BULK_WAIT_S) -> None:
-        """Put many rows of several tables straight into the database, all or none; rows stored already are left out.
+    def insert_many(self, tables: Mapping[str, pa.Table | Sequence[Row]], *, wait_s: float = BULK_WAIT_S) -> None:
+        """Put many rows of several tables (Arrow, or a few rows) into the database, all or none; rows stored already are left out.
 
         Raises:
             StoreLocked: another process holds the file for longer than `wait_s`.
             StoreError: a row that its table refuses.
         """
-        stamped = {table: self._types.arrow_of_arrow(table, self._stamped_arrow(table, data)) for table, data in tables.items()}
+        stamped = {table: self._stamped_table(table, data) for table, data in tables.items()}
         with self.database.write(wait_s) as connection:
             for table, data in stamped.items():
                 insert_new(connection, table, data)
@@ -241,6 +241,11 @@ class RunStore:
 
     def _stamped(self, table: str, row: Row) -> Row:
         return {name: value for name, value in self._stamps().items() if name in self._types.of(table).names} | dict(row)
+
+    def _stamped_table(self, table: str, data: pa.Table | Sequence[Row]) -> pa.Table:
+        if isinstance(data, pa.Table):
+            return self._types.arrow_of_arrow(table, self._stamped_arrow(table, data))
+        return self._types.arrow_of_rows(table, [self._types.storable(table, self._stamped(table, row)) for row in data])
 
     def _stamped_arrow(self, table: str, data: pa.Table) -> pa.Table:
         for name, value in self._stamps().items():

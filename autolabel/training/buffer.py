@@ -22,7 +22,7 @@ def shuffled_batches(
         n_batches = max(len(pool) // 2 // batch_tokens, 1)
         for _ in range(reuse):
             pool = pool[torch.randperm(len(pool), generator=generator)]
-            yield from pool[: n_batches * batch_tokens].split(batch_tokens)
+            yield from torch.split(pool[: n_batches * batch_tokens], batch_tokens)
         pool = pool[n_batches * batch_tokens :]
 
 

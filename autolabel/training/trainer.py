@@ -22,7 +22,7 @@ WARMUP_STEPS = 50
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How training stands, averaged over the last batches."""
+    """How training stands, measured on the last batch."""
 
     tokens: int
     loss: float
@@ -62,7 +62,7 @@ def train(
     for step in range(1, n_steps + 1):
         loss, fvu, l0 = model.losses(batch)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         model.keep_decoder_gradient_tangent()
         optimizer.step()
         schedule.step()

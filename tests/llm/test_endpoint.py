@@ -49,7 +49,9 @@ async def test_a_reply_is_kept_and_asked_for_once(endpoint: OpenAIChat, server: 
 async def test_all_parameters_are_sent_and_token_probabilities_read(endpoint: OpenAIChat, server: Server) -> None:
     answer = completion().json()
     answer["choices"][0]["logprobs"] = {
-        "content": [{"token": "1", "logprob": -0.1, "top_logprobs": [{"token": "1", "logprob": -0.1}, {"token": "0", "logprob": -9999.0}]}]
+        "content": [
+            {"token": "1", "logprob": -0.1, "top_logprobs": [{"token": "1", "logprob": -0.1}, {"token": "0", "logprob": -9999.0}]}
+        ]
     }
     server.script = [httpx2.Response(200, json=answer)]
     reply = await endpoint.chat(replace(FULL, sample_number=2), PURPOSE)
@@ -61,7 +63,17 @@ async def test_all_parameters_are_sent_and_token_probabilities_read(endpoint: Op
     assert await endpoint.chat(replace(FULL, sample_number=2), PURPOSE) == reply
 
 
-async def test_the_reply_is_recorded_before_it_is_returned(server: Server, make: Callable[..., OpenAIChat], store: MemoryCallStore) -> None:
+async def test_a_server_may_say_as_little_as_it_likes(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+    server.script = [httpx2.Response(200, json={"choices": [{"message": {"content": "[1]"}}]})]
+    reply = await endpoint.chat(REQUEST, PURPOSE)
+    assert (reply.text, reply.model_served, reply.prompt_tokens) == ("[1]", "asked-model", 0)
+    assert store.attempts[0]["prompt_tokens"] is None
+    json.dumps(store.calls, allow_nan=False)
+
+
+async def test_the_reply_is_recorded_before_it_is_returned(
+    server: Server, make: Callable[..., OpenAIChat], store: MemoryCallStore
+) -> None:
     server.script = [completion()]
     endpoint = make()
 
@@ -93,13 +105,17 @@ async def test_no_more_requests_at_once_than_allowed(make: Callable[..., OpenAIC
         running -= 1
         return completion()
 
-    endpoint = OpenAIChat("http://x/v1", "m", store, max_concurrency=2, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(slow)))
+    endpoint = OpenAIChat(
+        "http://x/v1", "m", store, max_concurrency=2, http_client=httpx2.AsyncClient(transport=httpx2.MockTransport(slow))
+    )
     await asyncio.gather(*[endpoint.chat(replace(REQUEST, sample_number=i), PURPOSE) for i in range(6)])
     await endpoint.close()
     assert most == 2
 
 
-async def test_a_rate_limit_is_waited_out_as_asked(endpoint: OpenAIChat, server: Server, store: MemoryCallStore, waits: list[float]) -> None:
+async def test_a_rate_limit_is_waited_out_as_asked(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore, waits: list[float]
+) -> None:
     server.script = [failure(429, headers={"retry-after": "7"}), failure(429, headers={"retry-after": "900"}), completion()]
     assert (await endpoint.chat(REQUEST, PURPOSE)).text == "[1,0]"
     assert waits == [7.0, 60.0]
@@ -128,7 +144,9 @@ async def test_passing_trouble_is_tried_again(
     assert named in store.attempts[0]["error"]
 
 
-async def test_lasting_trouble_fails_the_request_and_then_the_endpoint(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+async def test_lasting_trouble_fails_the_request_and_then_the_endpoint(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore
+) -> None:
     server.script = [failure(500)] * (3 * MAX_SENDS)
     for sample in range(3):
         with pytest.raises(ModelResponseError, match="HTTP 500") as caught:
@@ -172,7 +190,9 @@ async def test_a_wrong_setup_fails_at_once(endpoint: OpenAIChat, server: Server,
     ("message", "status"),
     [("This model's maximum context length is 8192 tokens", "failed"), ("blocked by content_filter", "refused")],
 )
-async def test_a_prompt_that_cannot_be_answered_is_one_item(endpoint: OpenAIChat, server: Server, message: str, status: str) -> None:
+async def test_a_prompt_that_cannot_be_answered_is_one_item(
+    endpoint: OpenAIChat, server: Server, message: str, status: str
+) -> None:
     server.script = [failure(400, message)]
     with pytest.raises(ModelResponseError) as caught:
         await endpoint.chat(REQUEST, PURPOSE)
@@ -187,8 +207,10 @@ async def test_a_prompt_that_cannot_be_answered_is_one_item(endpoint: OpenAIChat
         httpx2.Response(200, text="<html>a proxy's page</html>"),
         httpx2.Response(200, json={"object": "nothing"}),
         httpx2.Response(200, json=[]),
+        httpx2.Response(200, json={"choices": []}),
+        httpx2.Response(200, json={"choices": [{"finish_reason": "stop"}]}),
     ],
-    ids=["malformed", "html", "other object", "list"],
+    ids=["malformed", "html", "other object", "list", "no choice", "no message"],
 )
 async def test_an_answer_that_is_no_completion_fails_the_request(
     endpoint: OpenAIChat, server: Server, store: MemoryCallStore, answer: httpx2.Response
@@ -221,7 +243,9 @@ async def test_refusals_and_truncations_are_attempts_but_no_calls(
     assert not store.calls
 
 
-async def test_a_parameter_refused_by_name_is_dropped_for_good(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+async def test_a_parameter_refused_by_name_is_dropped_for_good(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore
+) -> None:
     server.script = [
         failure(400, "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."),
         failure(400, "you are not allowed to request logprobs from this model"),
@@ -247,7 +271,9 @@ async def test_a_parameter_still_refused_when_gone_fails(endpoint: OpenAIChat, s
     assert len(server.requests) == 2
 
 
-async def test_an_unparsable_reply_is_recorded_as_such_and_asked_again(endpoint: OpenAIChat, server: Server, store: MemoryCallStore) -> None:
+async def test_an_unparsable_reply_is_recorded_as_such_and_asked_again(
+    endpoint: OpenAIChat, server: Server, store: MemoryCallStore
+) -> None:
     def parse(reply: ChatReply) -> list[bool]:
         return parse_answers(reply, 2)
 
@@ -271,8 +297,7 @@ async def test_the_key_appears_nowhere(
     make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    endpoint = make(base_url=f"http://user:{KEY}@llm.test/v1/?key={KEY}")
-    assert endpoint.endpoint_id == "http://llm.test/v1"
+    endpoint = make()
     server.script = [failure(500, f"bad key {KEY}"), failure(401, f"Incorrect API key provided: {KEY}")]
     with pytest.raises(EndpointError) as caught:
         await endpoint.chat(REQUEST, PURPOSE)
@@ -281,6 +306,10 @@ async def test_the_key_appears_nowhere(
     assert KEY not in shown
     assert KEY not in "".join(record.getMessage() for record in caplog.records if record.name.startswith("autolabel"))
     assert "[key]" in store.attempts[0]["error"]
+
+
+def test_an_address_is_stored_without_secrets(make: Callable[..., OpenAIChat]) -> None:
+    assert make(base_url=f"http://user:{KEY}@llm.test:81/v1/?key={KEY}").endpoint_id == "http://llm.test:81/v1"
 
 
 async def test_a_missing_key_is_no_obstacle_to_a_local_server(
@@ -320,11 +349,13 @@ async def test_probe_finds_a_server_that_only_chats(endpoint: OpenAIChat, server
     [
         ([failure(401)], "does not accept the API key"),
         ([failure(404), failure(404)], "is no OpenAI-compatible address"),
-        ([httpx2.Response(200, text="<html>")] * 2, "check llm.base_url"),
+        ([httpx2.Response(200, text="<html>"), httpx2.Response(200, text="<html>")], "check llm.base_url"),
     ],
     ids=["key", "address", "web page"],
 )
-async def test_probe_refuses_what_is_no_llm(endpoint: OpenAIChat, server: Server, script: list[httpx2.Response], message: str) -> None:
+async def test_probe_refuses_what_is_no_llm(
+    endpoint: OpenAIChat, server: Server, script: list[httpx2.Response], message: str
+) -> None:
     server.script = list(script)
     with pytest.raises(EndpointError, match=message):
         await endpoint.probe()

@@ -82,7 +82,7 @@ def load(folder: Path) -> SparseCoder:
         name=config.name,
         format=FORMAT,
         subject_model=config.subject_model,
-        advertised_l0=float(config.k) if config.k else config.l0,
+        advertised_l0=float(config.k) if config.architecture == "topk" and config.k else config.l0,
         config=config.training,
     )
 
@@ -92,7 +92,10 @@ def _config(path: Path) -> NativeConfig:
         return NativeConfig.model_validate_json(path.read_bytes())
     except ValidationError as error:
         first = error.errors()[0]
-        raise DataError(f"'{path}' is no autolabel SAE config: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        where, found = ".".join(map(str, first["loc"])), repr(first["input"])[:80]
+        raise DataError(f"'{path}' is no autolabel SAE config: {where or 'content'}: {first['msg']}, found {found}") from None
+    except OSError as error:
+        raise DataError(f"cannot read '{path}': {error.strerror}") from None
 
 
 def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:

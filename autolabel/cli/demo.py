@@ -1,0 +1,71 @@
+"""`demo`: the whole job on real parts, with no key, no GPU and no model hub."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from autolabel.cli.running import BaseUrl, Model, run_settings
+from autolabel.errors import DataError
+
+DEFAULT_OPENAI_MODEL = "gpt-5-mini"
+
+
+def demo(
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download the model and the text first, if they are not there yet.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the database and the report.")] = Path("demo"),
+    llm_base_url: BaseUrl = None,
+    llm_model: Model = None,
+    features: Annotated[str | None, typer.Option("--features", help="These features instead of the demo's sample.")] = None,
+) -> None:
+    """Label real features of SmolLM2-135M with the demo SAE, print a table and write a report.
+
+    With OPENAI_API_KEY set, or --llm-base-url and --llm-model, that LLM labels and judges; otherwise SmolLM2 itself proposes, and
+    its likelihood chooses.
+    """
+    from autolabel.cli.reporting import print_labels, write_report
+    from autolabel.resources import resource_dir
+
+    prepare(fetch)
+    out.mkdir(parents=True, exist_ok=True)
+    db = out / "labels.duckdb"
+    overrides: dict[str, Any] = {"db": str(db), **_llm(llm_base_url, llm_model)}
+    if features:
+        overrides |= {"select.features": features, "select.sample": None}
+    run_settings(resource_dir("data") / "demo.toml", overrides, ("collect", "label", "score"), "demo", False, 0.5)
+    print_labels(db)
+    report = out / "report.html"
+    write_report(db, "html", report)
+    typer.echo(f"wrote {db} and {report}")
+
+
+def prepare(fetch: bool) -> None:
+    """Have every part of the demo at hand.
+
+    Raises:
+        DataError: a part is missing and `fetch` is off, or it cannot be fetched.
+    """
+    from autolabel import parts
+
+    missing = [name for name in (*parts.EXTRACTORS, *parts.CONVERTED) if not parts.part_dir(name).is_dir()]
+    if not missing:
+        return
+    if not fetch:
+        raise DataError(f"the demo's parts {', '.join(missing)} are not there; `autolabel demo --fetch` downloads them (250 MB)")
+    parts.fetch(parts.EXTRACTORS, lambda text: typer.echo(text, err=True))
+    for name, (source, file) in parts.CONVERTED.items():
+        if not parts.part_dir(name).is_dir():
+            from autolabel.local.convert import convert_gguf
+
+            typer.echo(f"converting {name}", err=True)
+            convert_gguf(parts.part_dir(source) / file, parts.part_dir(name))
+
+
+def _llm(base_url: str | None, model: str | None) -> dict[str, Any]:
+    if base_url is None and model is None and not os.environ.get("OPENAI_API_KEY"):
+        return {}
+    given = {"llm.base_url": base_url, "llm.model": model or DEFAULT_OPENAI_MODEL}
+    return {key: value for key, value in given.items() if value is not None}

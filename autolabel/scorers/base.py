@@ -1,0 +1,42 @@
+"""What every scorer is given and gives back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from autolabel.hashing import content_id
+from autolabel.records import AnswerMode, Example, Label, Prediction, Purpose, ScorerName
+
+
+@dataclass(frozen=True, slots=True)
+class ScorerInfo:
+    """What a scorer is, for stored rows; `config_hash` covers everything that can change its predictions."""
+
+    name: ScorerName
+    judge: str
+    """The model that judges, or `rule`."""
+    answer_mode: AnswerMode
+    prompt_hash: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    needs_calibration: bool = True
+    """False only for rules, which judge nothing."""
+
+    @property
+    def config_hash(self) -> str:
+        """Names this scorer, judge, prompt and settings together."""
+        return content_id("scorer", [self.name, self.judge, self.answer_mode, self.prompt_hash, self.settings])
+
+
+class Scorer(Protocol):
+    """Predicts, for each example, how likely the feature that a label describes is to fire there."""
+
+    @property
+    def info(self) -> ScorerInfo:
+        """What it is."""
+
+    async def predict(self, labels: Sequence[Label], examples: Sequence[Example], purpose: Purpose) -> list[list[Prediction]]:
+        """One prediction per label and example, in order. A question that finds no usable answer is a prediction with a status.
+
+        Labels are asked about together so that what they share (a text, a prompt's beginning) is run once; a label's
+        predictions do not depend on which others it is asked with.
+        """

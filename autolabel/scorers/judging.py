@@ -1,0 +1,113 @@
+"""`detection` and `fuzzing`: an LLM is asked of each tile whether the label fits it, or whether its marked words do.
+
+Tiles are packed into prompts at random, without a word on how many fire; one in twenty is asked again in another pack, and how often
+the answer flips is stored (validity §14). Small models lose track of packs and are asked about one tile at a time, with nothing to
+ask again. Texts come before the label in a prompt, so every label judged on the same tiles shares
+the prompt's beginning and a server's prefix cache serves it. Where the endpoint gives token probabilities the prediction is
+P(1) / (P(0) + P(1)), else the answer itself; the two are never mixed within a score.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import numpy as np
+
+from autolabel import prompts
+from autolabel.asking import ask
+from autolabel.errors import ModelResponseError
+from autolabel.hashing import combine
+from autolabel.parsing import answer_probabilities, parse_answers
+from autolabel.records import AnswerMode, ChatModel, ChatReply, ChatRequest, Example, Label, Message, Prediction, Purpose
+from autolabel.rendering import marked_line, numbered, plain_line
+from autolabel.scorers.base import ScorerInfo
+
+ASKED_AGAIN = 0.05
+"""Share of tiles asked a second time, in another pack."""
+_TOP_LOGPROBS = 5
+_TOKENS_PER_ANSWER = 3
+_PACK_SALT, _AGAIN_SALT = 31, 32
+_RENDER: dict[str, Callable[[Example], str]] = {
+    "detection": plain_line,
+    "fuzzing": lambda example: marked_line(example, example.mark_positions),
+}
+
+
+class JudgeScorer:
+    """Asks a chat model about packs of tiles."""
+
+    def __init__(
+        self, name: Literal["detection", "fuzzing"], model: ChatModel, answer_mode: AnswerMode, tiles_per_prompt: int, seed: int
+    ) -> None:
+        self._model = model
+        self._render = _RENDER[name]
+        self._tiles_per_prompt = tiles_per_prompt
+        self._seed = seed
+        self._prompt = prompts.load(name if tiles_per_prompt > 1 else f"{name}_one")
+        settings = {"tiles_per_prompt": tiles_per_prompt, "seed": seed}
+        self.info = ScorerInfo(name, model.model_id, answer_mode, self._prompt.prompt_hash, settings)
+
+    async def predict(self, labels: Sequence[Label], examples: Sequence[Example], purpose: Purpose) -> list[list[Prediction]]:
+        """Judge every label on the same packs, one pack after the other so that a pack's prefix is still cached."""
+        answers: list[dict[str, Prediction]] = [{} for _ in labels]
+        for pack in self._packs(examples, _PACK_SALT):
+            for row, label in enumerate(labels):
+                answers[row].update(await self._judge(label, pack, purpose))
+        again: list[dict[str, Prediction]] = [{} for _ in labels]
+        second = self._asked_again(examples)
+        for pack in self._packs(second, _AGAIN_SALT) if second else []:
+            for row, label in enumerate(labels):
+                again[row].update(await self._judge(label, pack, purpose))
+        return [
+            [_joined(first[e.window_id], other.get(e.window_id)) for e in examples]
+            for first, other in zip(answers, again, strict=True)
+        ]
+
+    def _packs(self, examples: Sequence[Example], salt: int) -> list[list[Example]]:
+        """Examples in packs of at most `tiles_per_prompt`, shuffled by the hash of their windows."""
+        shuffled = sorted(examples, key=lambda example: self._draw(example, salt))
+        n_packs = -(-len(shuffled) // self._tiles_per_prompt)
+        return [list(pack) for pack in np.array_split(np.array(shuffled, dtype=object), n_packs)]
+
+    def _asked_again(self, examples: Sequence[Example]) -> list[Example]:
+        n = round(ASKED_AGAIN * len(examples)) if self._tiles_per_prompt > 1 else 0
+        return sorted(examples, key=lambda example: self._draw(example, _AGAIN_SALT))[:n]
+
+    def _draw(self, example: Example, salt: int) -> int:
+        return int(combine(salt, self._seed, int(example.window_id[:16], 16)))
+
+    async def _judge(self, label: Label, pack: Sequence[Example], purpose: Purpose) -> dict[str, Prediction]:
+        n = len(pack)
+        request = ChatRequest(
+            messages=self._messages(label, pack),
+            max_tokens=_TOKENS_PER_ANSWER * n + 8,
+            top_logprobs=_TOP_LOGPROBS if self.info.answer_mode == "probability" else 0,
+            prompt_hash=self._prompt.prompt_hash,
+        )
+        try:
+            reply, values = await ask(self._model, request, purpose, lambda reply: self._values(reply, n))
+        except ModelResponseError as error:
+            return {e.window_id: Prediction(e.window_id, None, error.status, str(error)) for e in pack}
+        return {
+            e.window_id: Prediction(e.window_id, value, request_hash=reply.request_hash)
+            for e, value in zip(pack, values, strict=True)
+        }
+
+    def _messages(self, label: Label, pack: Sequence[Example]) -> tuple[Message, ...]:
+        if self._tiles_per_prompt == 1:
+            return self._prompt.render(text=self._render(pack[0]), label=label.text)
+        return self._prompt.render(texts=numbered(self._render(e) for e in pack), label=label.text, n=len(pack))
+
+    def _values(self, reply: ChatReply, n: int) -> tuple[ChatReply, list[float]]:
+        answers = parse_answers(reply, n)
+        if self.info.answer_mode == "binary":
+            return reply, [float(answer) for answer in answers]
+        probabilities = answer_probabilities(reply, n)
+        if probabilities is None:
+            raise ModelResponseError("unparsable", "the reply carries no token probabilities for its answers")
+        return reply, [round(p, 6) for p in probabilities]
+
+
+def _joined(first: Prediction, again: Prediction | None) -> Prediction:
+    if again is None or again.value is None or first.value is None:
+        return first
+    return Prediction(first.window_id, first.value, first.status, first.error, first.request_hash, again.value)
