@@ -155,6 +155,8 @@ class LabelSettings(Section):
     """Labels `explain` proposes per feature; the best on validation text is chosen."""
     shown_windows: Annotated[int, Field(ge=4, le=40)] = 12
     """Firing windows an LLM is shown."""
+    chooser: ScorerName | None = None
+    """Scorer that chooses between labels on validation text; when absent, the first that can: detection, likelihood, embedding, …"""
 
 
 class ScoreSettings(Section):

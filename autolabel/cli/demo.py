@@ -19,6 +19,10 @@ def demo(
     out: Annotated[Path, typer.Option("--out", help="Folder for the database and the report.")] = Path("demo"),
     llm_base_url: BaseUrl = None,
     llm_model: Model = None,
+    tiles_per_prompt: Annotated[
+        int | None,
+        typer.Option("--tiles-per-prompt", min=1, help="Tiles the LLM judges at once; 1 for models of a few billion parameters."),
+    ] = None,
     features: Annotated[str | None, typer.Option("--features", help="These features instead of the demo's sample.")] = None,
 ) -> None:
     """Label real features of SmolLM2-135M with the demo SAE, print a table and write a report.
@@ -32,7 +36,7 @@ def demo(
     prepare(fetch)
     out.mkdir(parents=True, exist_ok=True)
     db = out / "labels.duckdb"
-    overrides: dict[str, Any] = {"db": str(db), **_llm(llm_base_url, llm_model)}
+    overrides: dict[str, Any] = {"db": str(db), **_llm(llm_base_url, llm_model, tiles_per_prompt)}
     if features:
         overrides |= {"select.features": features, "select.sample": None}
     run_settings(resource_dir("data") / "demo.toml", overrides, ("collect", "label", "score"), "demo", False, 0.5)
@@ -64,8 +68,9 @@ def prepare(fetch: bool) -> None:
             convert_gguf(parts.part_dir(source) / file, parts.part_dir(name))
 
 
-def _llm(base_url: str | None, model: str | None) -> dict[str, Any]:
+def _llm(base_url: str | None, model: str | None, tiles_per_prompt: int | None) -> dict[str, Any]:
     if base_url is None and model is None and not os.environ.get("OPENAI_API_KEY"):
         return {}
-    given = {"llm.base_url": base_url, "llm.model": model or DEFAULT_OPENAI_MODEL}
-    return {key: value for key, value in given.items() if value is not None}
+    given = {"llm.base_url": base_url, "llm.model": model or DEFAULT_OPENAI_MODEL, "llm.tiles_per_prompt": tiles_per_prompt}
+    with_llm = {"score.scorers": ["detection", "fuzzing", "embedding", "rule"], "label.chooser": None}
+    return with_llm | {key: value for key, value in given.items() if value is not None}

@@ -19,7 +19,8 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="Folder to write the SAE to.")],
     tokens: Annotated[int | None, typer.Option("--tokens", min=1, help="Tokens to train on; wins over the settings file.")] = None,
     concepts: Annotated[
-        Path | None, typer.Option("--concepts", help="Folder with a text file of sentences per concept: say how well features tell them apart.")
+        Path | None,
+        typer.Option("--concepts", help="Folder with a text file of sentences per concept: say how well features tell them apart."),
     ] = None,
     seed: Seed = None,
     device: Device = None,

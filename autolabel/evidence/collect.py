@@ -92,11 +92,13 @@ class Collection:
         settings = self._settings
         with tempfile.TemporaryDirectory() as folder, Spill(Path(folder)) as spill:
             collector = Collector(self._coder, settings.evidence, settings.seed, spill)
-            documents = read_documents(settings.corpus, settings.seed, self._subject, CorpusCounts())
+            counts = CorpusCounts()
+            documents = read_documents(settings.corpus, settings.seed, self._subject, counts, chosen=self._corpus.versions)
             shape = (settings.subject.context_tokens, settings.subject.batch_contexts)
             for batch in run_contexts(self._subject, self._coder.hookpoint, documents, *shape, gate.norm_limit):
                 collector.add(batch)
                 report_tokens(collector.counts.all_tokens + collector.counts.outliers)
+            self._corpus = counts
             spill.close()
             kept = Kept(collector, spill)
             draws = ExamBuilder(collector, kept, settings.evidence, self._coder.W_dec).draw()
@@ -114,6 +116,10 @@ class Collection:
                 gate_documents = sorted([*gate_documents, document], key=lambda known: known.hash)[:_GATE_DOCUMENTS]
         require_splits(counts)
         require_tiles(counts)
+        if any(counts.versions[document.hash] != document.version for document in gate_documents):
+            wanted = {document.hash for document in gate_documents}
+            again = read_documents(self._settings.corpus, self._settings.seed, self._subject, CorpusCounts(), counts.versions)
+            gate_documents = sorted((d for d in again if d.hash in wanted), key=lambda known: known.hash)
         return counts, gate_documents
 
     def _sae_row(self) -> dict[str, Any]:

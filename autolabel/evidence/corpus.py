@@ -8,7 +8,7 @@ import gzip
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from autolabel.config import CorpusSettings, TextSource
 from autolabel.errors import DataError
-from autolabel.hashing import combine, document_hash
+from autolabel.hashing import combine, content_id, document_hash
 from autolabel.parts import locate
 from autolabel.records import SPLITS, Split
 from autolabel.sampling import TILE_TOKENS, grid_offset, is_drawn, split_of
@@ -45,6 +45,8 @@ class Document:
     text: str
     token_ids: NDArray[np.int32]
     bounds: NDArray[np.int32]
+    version: int = 0
+    """Tells apart documents of the same hash: those that differ in case or white space, or are blocks of different texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +73,26 @@ class CorpusCounts:
     n_documents: int = 0
     n_duplicates: int = 0
     n_tokens: int = 0
-    content: int = 0
-    """Sum of the documents' scattered hashes modulo 2^64: the same for the same documents in any order."""
     by_split: Counter[Split] = field(default_factory=Counter)
     tiles_by_split: Counter[Split] = field(default_factory=Counter)
     by_source: dict[str, dict[str, int]] = field(default_factory=dict)
+    versions: dict[int, int] = field(default_factory=dict)
+    """Document hash → the smallest `Document.version` found: the one that stands for all that are alike."""
+
+    @property
+    def content(self) -> int:
+        """Sum of the documents' scattered hashes modulo 2^64: the same for the same documents in any order."""
+        hashes, versions = (np.fromiter(words, dtype=np.uint64) for words in (self.versions.keys(), self.versions.values()))
+        return int(combine(hashes, versions).sum(dtype=np.uint64))
 
 
-def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, counts: CorpusCounts) -> Iterator[Document]:
+def read_documents(
+    settings: CorpusSettings, seed: int, tokenizer: Tokenizer, counts: CorpusCounts, chosen: Mapping[int, int] | None = None
+) -> Iterator[Document]:
     """Yield the documents of a corpus block by block, in file order, each text once; `counts` is filled on the way.
+
+    Of documents with the same hash the first is taken, or the one whose version `chosen` names: the `versions` counted by a
+    first reading make what a second one yields independent of the order of the files.
 
     Raises:
         DataError: a source is missing, is not UTF-8 or holds a malformed line.
@@ -97,16 +110,16 @@ def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, co
                 if not block:
                     continue
                 block_hash = document_hash(block)
-                if block_hash in seen:
+                version = _version(block, source_hash)
+                counts.versions[block_hash] = min(counts.versions.get(block_hash, version), version)
+                if block_hash in seen or (chosen is not None and chosen.get(block_hash, version) != version):
                     counts.n_duplicates += 1
                     continue
                 seen.add(block_hash)
                 token_ids, bounds = tokenizer.encode(block)
-                document = Document(
-                    block_hash, source_hash, name, split_of(block_hash, seed, settings.shares), block, token_ids, bounds
-                )
+                split = split_of(block_hash, seed, settings.shares)
+                document = Document(block_hash, source_hash, name, split, block, token_ids, bounds, version)
                 counts.n_documents += 1
-                counts.content = (counts.content + int(combine(block_hash))) % 2**64
                 counts.n_tokens += len(token_ids)
                 counts.by_split[document.split] += 1
                 of_source["documents"] += 1
@@ -114,6 +127,10 @@ def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, co
                 yield document
                 if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
                     return
+
+
+def _version(block: str, source_hash: int) -> int:
+    return int(content_id("document", [block, source_hash])[:16], 16)
 
 
 def require_splits(counts: CorpusCounts) -> None:

@@ -1,6 +1,6 @@
 """The load gate: what an SAE computes on about 2,000 real tokens, before any money is spent on its features (validity §3)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from autolabel.errors import DataError, GateRefused
-from autolabel.evidence.batches import OUTLIER_FACTOR, ActivationBatch, run_contexts, usable_tokens
+from autolabel.evidence.batches import OUTLIER_FACTOR, run_contexts, usable_tokens
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.sae import SparseActivations, SparseCoder
 from autolabel.evidence.subject import Subject
@@ -72,10 +72,11 @@ def norm_limit(subject: Subject, hookpoint: str, documents: Iterable[Document], 
     Raises:
         DataError: there is no token to measure.
     """
-    norms = [usable_tokens(b).norm(dim=-1) for b in _some(subject, hookpoint, documents, context_tokens, float("inf"))]
-    if not norms:
-        raise DataError("the corpus holds no text to measure the model's activations on; check [corpus] sources and share")
-    return float(f"{OUTLIER_FACTOR * torch.cat(norms).median().item():.1e}")
+    return _limit(_some(subject, hookpoint, documents, context_tokens))
+
+
+def _limit(x: torch.Tensor) -> float:
+    return float(f"{OUTLIER_FACTOR * x.norm(dim=1).median().item():.1e}")
 
 
 def measure(subject: Subject, coder: SparseCoder, documents: Iterable[Document], context_tokens: int) -> GateReport:
@@ -86,22 +87,21 @@ def measure(subject: Subject, coder: SparseCoder, documents: Iterable[Document],
     """
     subject.require_hookpoint(coder.hookpoint)
     kept = list(islice(documents, 64))
-    limit = norm_limit(subject, coder.hookpoint, kept, context_tokens)
-    batches = list(_some(subject, coder.hookpoint, kept, context_tokens, limit))
-    x = torch.cat([usable_tokens(batch) for batch in batches])
+    everything = _some(subject, coder.hookpoint, kept, context_tokens)
+    limit = _limit(everything)
+    x = everything[everything.norm(dim=1) <= limit]
     if x.shape[1] != coder.d_model:
         raise DataError(
             f"the SAE '{coder.name}' reads activations {coder.d_model} wide, but '{coder.hookpoint}' of '{subject.name}' is "
             f"{x.shape[1]} wide; it was trained on another model or hookpoint"
         )
     code, error, spread = _reconstruction(coder, x)
-    without_bos = torch.cat([usable_tokens(b) for b in _some(subject, coder.hookpoint, kept, context_tokens, limit, bos=False)])
+    without_bos = _some(subject, coder.hookpoint, kept, context_tokens, limit, bos=False)
     _, error_without_bos, spread_without_bos = _reconstruction(coder, without_bos)
-    everything = torch.cat([usable_tokens(b) for b in _some(subject, coder.hookpoint, kept, context_tokens, float("inf"))])
     density = torch.bincount(code.features, minlength=coder.d_sae) / len(x)
     return GateReport(
         n_tokens=len(x),
-        n_excluded=sum(batch.n_outliers for batch in batches),
+        n_excluded=len(everything) - len(x),
         excluded_variance_share=max(0.0, 1 - (spread.sum() / (everything - everything.mean(0)).square().sum()).item()),
         norm_limit=limit,
         fvu=(error.sum() / spread.sum()).item(),
@@ -132,11 +132,20 @@ def _reconstruction(coder: SparseCoder, x: torch.Tensor) -> tuple[SparseActivati
 
 
 def _some(
-    subject: Subject, hookpoint: str, documents: Iterable[Document], context_tokens: int, limit: float, bos: bool = True
-) -> Iterator[ActivationBatch]:
-    n = 0
+    subject: Subject,
+    hookpoint: str,
+    documents: Iterable[Document],
+    context_tokens: int,
+    limit: float = float("inf"),
+    bos: bool = True,
+) -> torch.Tensor:
+    """The activations of about 2,000 tokens, shape (n, d_model)."""
+    pieces, n = [], 0
     for batch in run_contexts(subject, hookpoint, documents, context_tokens, _BATCH_CONTEXTS, limit, bos):
-        yield batch
-        n += int(batch.usable.sum())
+        pieces.append(usable_tokens(batch))
+        n += len(pieces[-1])
         if n >= GATE_TOKENS:
-            return
+            break
+    if n == 0:
+        raise DataError("the corpus holds no text to measure the model's activations on; check [corpus] sources and share")
+    return torch.cat(pieces)

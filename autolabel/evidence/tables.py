@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from autolabel.evidence.collector import Counts
 from autolabel.evidence.draws import FeatureDraw
 from autolabel.evidence.kept import Kept
-from autolabel.hashing import canonical_json
 from autolabel.records import SPLITS
 
 TOP_TOKENS = 10

@@ -8,7 +8,7 @@ from autolabel.labelers.base import Labeler, without_text
 from autolabel.metrics import Estimate
 from autolabel.pipeline.examining import examine, headline_estimate
 from autolabel.pipeline.workspace import Workspace
-from autolabel.records import Label, Purpose
+from autolabel.records import Label, Purpose, ScorerName
 from autolabel.scorers.base import Scorer
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,11 @@ async def choose(workspace: Workspace, feature: int, scorer: Scorer | None) -> N
     workspace.choose(feature, best, found.reason or reason, found.value, scorer.info)
 
 
-def choosing_scorer(admitted: Sequence[Scorer]) -> Scorer | None:
-    """The scorer that chooses, from those admitted."""
+def choosing_scorer(admitted: Sequence[Scorer], wanted: ScorerName | None) -> Scorer | None:
+    """The scorer that chooses, from those admitted: the one that is wanted, or else the first in `CHOOSING_ORDER`."""
     by_name = {scorer.info.name: scorer for scorer in admitted}
-    return next((by_name[name] for name in CHOOSING_ORDER if name in by_name), None)
+    order = (wanted, *CHOOSING_ORDER) if wanted else CHOOSING_ORDER
+    return next((by_name[name] for name in order if name in by_name), None)
 
 
 def _value(estimate: Estimate) -> float:

@@ -19,6 +19,8 @@ from autolabel.scorers.judging import JudgeScorer
 from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.scorers.rule import RuleScorer
 
+ALL_SCORERS: tuple[ScorerName, ...] = ("detection", "fuzzing", "embedding", "likelihood", "rule")
+
 
 @dataclass(frozen=True, slots=True)
 class Models:
@@ -78,17 +80,19 @@ def _explainer(settings: Settings, label: LabelSettings, models: Models) -> Labe
 
 
 def make_scorers(settings: Settings, models: Models, answer_mode: AnswerMode) -> list[Scorer]:
-    """The scorers of the settings that the models allow. `answer_mode` is how the chat model answers judges' questions.
+    """The scorers of the settings that the models allow, the one that chooses included. `answer_mode` is how the chat model answers.
 
     Raises:
         ConfigError: a scorer is asked for by name and its model is missing.
     """
     made: list[Scorer] = []
-    for name in settings.score.scorers or ("detection", "fuzzing", "embedding", "likelihood", "rule"):
+    by_name = settings.score.scorers or []
+    chooser = [settings.label.chooser] if settings.label.chooser else []
+    for name in dict.fromkeys([*(by_name or ALL_SCORERS), *chooser]):
         scorer = _scorer(name, settings, models, answer_mode)
         if scorer is not None:
             made.append(scorer)
-        elif settings.score.scorers is not None:
+        elif name in (*by_name, *chooser):
             table = (
                 "[local] likelihood_model"
                 if name == "likelihood"

@@ -169,16 +169,19 @@ class _Run:
     async def _label(self, workspace: Workspace, models: Models, admitted: Sequence[Scorer]) -> None:
         labelers = make_labelers(self._settings, models)
         await self._each("proposing labels", workspace.features, lambda feature: propose(workspace, feature, labelers))
-        scorer = choosing_scorer(admitted)
+        scorer = choosing_scorer(admitted, self._settings.label.chooser)
         await self._each("choosing on validation text", workspace.features, lambda feature: choose(workspace, feature, scorer))
 
     async def _score(self, workspace: Workspace, admitted: Sequence[Scorer], unfit: Sequence[Scorer]) -> None:
         chosen = [feature for feature in workspace.features if feature in workspace.chosen]
+        wanted = self._settings.score.scorers
+        reported = [scorer for scorer in admitted if wanted is None or scorer.info.name in wanted]
+        failed = [scorer for scorer in unfit if wanted is None or scorer.info.name in wanted]
         together = co_firing(self._store.database, workspace.evidence_set_id, workspace.features)
         nulls = self._settings.score.nulls
 
         async def score(feature: int) -> None:
-            await TestExam(workspace, feature, nulls, together.get(feature, {})).take(admitted, unfit)
+            await TestExam(workspace, feature, nulls, together.get(feature, {})).take(reported, failed)
 
         await self._each("scoring on test text", chosen, score)
 

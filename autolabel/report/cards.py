@@ -74,6 +74,11 @@ class Card:
         return self.lift_null.low is not None and self.lift_null.low <= 0
 
     @property
+    def silent_title(self) -> str:
+        """What stands above the tiles on which the feature is silent."""
+        return "does not fire, wrong judgements first" if any(item.judgement for item in self.not_firing) else "does not fire"
+
+    @property
     def is_tuned(self) -> bool:
         """Whether the test tiles were read so often that the score no longer speaks for unseen text."""
         return bool(self.row["test_reads"] > TUNED_READS)
@@ -112,7 +117,7 @@ def load_cards(db: Database, evidence_set_id: str, labels: Sequence[Row]) -> lis
 def reason(row: Row, errors: dict[int, str]) -> str | None:
     """Why a feature has no label or no score, or None."""
     if row["status"] == "pending":
-        return "nobody has tried to label it yet"
+        return "no label has been chosen yet"
     if row["status"] == "silent":
         return "it never fired in this text"
     if row["status"] == "too_few":

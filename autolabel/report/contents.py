@@ -11,6 +11,9 @@ from autolabel.report.reading import Row
 from autolabel.report.summary import Summary, load_summary
 from autolabel.store.connection import Database
 
+UNTRIED = ("pending", "too_few", "silent")
+"""Statuses without a label and with one reason for all: counted, not listed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unscored:
@@ -40,7 +43,7 @@ def load_contents(db: Database, sae: str | None, max_features: int) -> Contents:
         errors = reading.latest_errors(db, evidence["evidence_set_id"])
         summary = load_summary(db, evidence, labels)
     ranked = sorted((row for row in labels if row["status"] == "labelled"), key=_rank)
-    without = [row for row in labels if row["label_score"] is None and row["status"] != "silent"]
+    without = [row for row in labels if row["label_score"] is None and row["status"] not in UNTRIED]
     return Contents(
         summary, labels, ranked, ranked[:max_features], [Unscored(row, reason(row, errors) or "not scored") for row in without]
     )

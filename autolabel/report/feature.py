@@ -32,7 +32,7 @@ def print_card(out: Console, card: Card) -> None:
         out.print(grid(("token", "share of activation", "n"), tokens, right=(1, 2)))
     _print_windows(out, "where it fires most strongly (train)", card.strongest)
     _print_windows(out, "where it fires, from strong to weak", card.firing)
-    _print_windows(out, "test tiles where it does not fire, wrong judgements first", card.not_firing)
+    _print_windows(out, f"test tiles where it {card.silent_title}", card.not_firing)
 
 
 def _about(card: Card) -> Iterable[tuple[str, Text | str]]:

@@ -13,25 +13,15 @@ from autolabel.scorers.base import ScorerInfo
 
 PANELS: dict[int, tuple[str, ...]] = {
     3: ("cooking", "numbers", "place names", "medical terms", "music", "past-tense verbs", "feelings", "the word under"),
-    8: (
+    99: (
         "words about the weather",
         "the words river and bridge",
         "people in the news",
         "verbs of moving around",
         "closing brackets in lists",
         "animals kept on farms",
-        "comparisons of size",
+        "sentences about buying things",
         "the end of a question",
-    ),
-    99: (
-        "phrases that say when something happened",
-        "words that introduce a reason or cause",
-        "sentences about buying and selling things",
-        "the names of games and sports",
-        "parts of the body that are hurt",
-        "what another person said or wrote",
-        "technical terms for files and servers",
-        "adjectives for the colour of objects",
     ),
 }
 """Longest label in words → the eight labels it is compared with."""

@@ -97,7 +97,8 @@ WITH decisions AS (
         ) AS lexical_score,
         arg_max(s.value, s.created_utc) FILTER (l.method = 'token_lookup' AND s.scorer = 'rule') AS token_lookup_score
     FROM decisions d
-    JOIN labels l ON l.evidence_set_id = d.evidence_set_id AND l.feature_index = d.feature_index AND l.origin = 'baseline'
+    JOIN labels l ON l.evidence_set_id = d.evidence_set_id AND l.feature_index = d.feature_index
+        AND l.method IN ('lexical', 'token_lookup')
     JOIN scores s ON s.label_id = l.label_id AND s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
     WHERE NOT s.is_null AND s.split = 'test' AND s.metric = 'label_score'
     GROUP BY ALL
@@ -111,7 +112,7 @@ WITH decisions AS (
 ), reads AS (
     SELECT j.evidence_set_id, j.feature_index, count(*) AS test_reads
     FROM judged j
-    JOIN labels l ON l.label_id = j.label_id AND l.feature_index = j.feature_index
+    JOIN labels l ON l.label_id = j.label_id AND l.feature_index = j.feature_index AND l.origin <> 'baseline'
     GROUP BY ALL
 ), set_runs AS (
     SELECT evidence_set_id, run_id FROM labels

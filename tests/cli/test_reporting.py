@@ -53,7 +53,7 @@ def test_show_a_labelled_feature(database: Path) -> None:
 
 @pytest.mark.parametrize(
     ("feature", "says"),
-    [("3", "unparsable: the reply is empty"), ("4", "it never fired"), ("5", "nobody has tried to label it yet")],
+    [("3", "unparsable: the reply is empty"), ("4", "it never fired"), ("5", "no label has been chosen yet")],
 )
 def test_show_says_why_there_is_no_label(database: Path, feature: str, says: str) -> None:
     text = run("show", feature, "--db", str(database))[0].decode()

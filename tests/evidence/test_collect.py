@@ -4,7 +4,6 @@ import json
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -24,8 +23,10 @@ D_SAE = 48
 
 
 def texts(n: int = 170) -> list[str]:
+    """Texts of one or two blocks; some again with capitals, which counts as the same text, and some with a paragraph of another."""
     generator = random.Random(0)
-    return [" ".join(generator.choices(WORDS, k=generator.randint(40, 90))) + f" {i}" for i in range(n)]
+    plain = [" ".join(generator.choices(WORDS, k=generator.randint(40, 90))) + f" {i}" for i in range(n)]
+    return plain + [text.replace("dog", "Dog") for text in plain[::4]] + [f"{plain[i]}\n{plain[i + 1]} " for i in range(1, n // 8)]
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +55,11 @@ def sae(tmp_path_factory: pytest.TempPathFactory, subject: Subject) -> Path:
     return folder
 
 
-def settings(corpus: Path, sae: Path, subject: SubjectSettings, **sections: dict[str, Any]) -> Settings:
+def settings(corpus: Path, sae: Path, subject: SubjectSettings) -> Settings:
     content = {
         "subject": subject.model_dump(),
         "sae": {"path": str(sae)},
-        "corpus": {"sources": [{"path": str(corpus), "name": "texts"}], **sections.get("corpus", {})},
+        "corpus": {"sources": [{"path": str(corpus), "name": "texts"}], "document_tokens": 200},
         "evidence": {"background_train": 100, "background_validation": 100, "background_test": 120},
     }
     return validated(content, Settings, "test")
@@ -95,6 +96,8 @@ def test_shuffling_the_text_changes_no_row(
     assert collection.evidence_set_id == evidence.evidence_set["evidence_set_id"]
     assert again.evidence_set["evidence_hash"] == evidence.evidence_set["evidence_hash"]
     assert again.evidence_set == evidence.evidence_set
+    assert again.corpus == evidence.corpus
+    assert again.corpus["n_duplicates"] > 40
 
 
 def test_every_feature_has_a_row_and_the_totals_agree(evidence: Evidence) -> None:
@@ -133,7 +136,7 @@ def test_an_sae_that_left_out_the_test_documents_says_so(
 ) -> None:
     base = settings(corpus, sae, subject_settings)
     coder = native.load(sae)
-    record = {"seed": 0, "split_shares": base.corpus.shares, "document_tokens": 2000, "left_out_split": "test"}
+    record = {"seed": 0, "split_shares": base.corpus.shares, "document_tokens": 200, "left_out_split": "test"}
     coder.config.clear()
     coder.config.update(record)
     native.save(tmp_path / "sae", coder)

@@ -229,3 +229,17 @@ def test_window_positions_point_at_the_right_tokens(subject: Subject) -> None:
     for place, token in enumerate(token_ids.tolist()):
         piece = text[bounds[place] : bounds[place + 1]]
         assert subject._tokenizer.decode([token]) == piece  # type: ignore[attr-defined]
+
+
+def test_which_of_two_versions_is_read_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    lines = [{"text": text} for text in ("One dog", "one DOG", "ONE  dog", "two dogs")]
+    found = set()
+    for number, order in enumerate((lines, lines[::-1], [lines[i] for i in (1, 3, 0, 2)])):
+        path = json_lines(tmp_path / f"{number}.jsonl", *order)
+        first, second = CorpusCounts(), CorpusCounts()
+        read(path, first)
+        corpus = CorpusSettings.model_validate({"sources": [{"path": str(path)}]})
+        documents = list(read_documents(corpus, 0, Letters(), second, first.versions))
+        assert (second.n_documents, second.n_duplicates) == (2, 2)
+        found.add((frozenset(document.text for document in documents), first.content, second.content))
+    assert len(found) == 1

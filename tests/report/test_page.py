@@ -64,6 +64,7 @@ def test_what_a_card_says(database: Path) -> None:
     assert "The judge was right on 1 of 1 firing tiles, 2 of 2 random silent tiles." in text
     assert "explain, big-1 (asked for big); shown 1 train window" in text
     assert "unparsable: the reply is empty" in text
+    assert "1 feature: no label has been chosen yet." in text
     assert "1 feature never fired in 200 tiles" in text
     assert ("title", "activation 5.5") in parsed.attributes
 

@@ -91,7 +91,7 @@ def test_numbers_of_a_labelled_feature(database: Path) -> None:
     assert row["lift_null_low"] < row["lift_null"] < row["lift_null_high"]
     assert row["beyond_token"] == pytest.approx(0.3)
     assert (row["detection"], row["fuzzing"], row["embedding"]) == (0.9, 0.8, None)
-    assert (row["test_reads"], row["cost_usd"], row["llm_tokens"]) == (3, 0.01, 110)
+    assert (row["test_reads"], row["cost_usd"], row["llm_tokens"]) == (1, 0.01, 110)
     assert (row["population_precision"], row["unseen_by_sae"], row["sae_name"]) == (None, "yes", "toy")
 
 
