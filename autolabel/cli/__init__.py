@@ -57,6 +57,7 @@ def main() -> None:
     except AutolabelError as error:
         typer.echo(f"autolabel: {error}", err=True)
         sys.exit(EXIT_FAILED)
-    except KeyboardInterrupt:
-        typer.echo("autolabel: interrupted; what was done is kept, the same command goes on from there", err=True)
-        sys.exit(EXIT_INTERRUPTED)
+    except SystemExit as ending:  # typer has made this of a KeyboardInterrupt by now
+        if ending.code == EXIT_INTERRUPTED:
+            typer.echo("autolabel: interrupted; what was done is kept, the same command goes on from there", err=True)
+        raise

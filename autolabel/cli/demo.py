@@ -7,9 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from autolabel.cli.running import BaseUrl, Model, run_settings
-from autolabel.errors import DataError
+from autolabel.errors import ConfigError, DataError
 
-DEFAULT_OPENAI_MODEL = "gpt-5-mini"
+DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
+"""One that answers at once and gives token probabilities; a reasoning model spends the few tokens of an answer on thinking."""
 
 
 def demo(
@@ -34,7 +35,10 @@ def demo(
     from autolabel.resources import resource_dir
 
     prepare(fetch)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out '{out}' cannot be used as a folder: {error.strerror}") from None
     db = out / "labels.duckdb"
     overrides: dict[str, Any] = {"db": str(db), **_llm(llm_base_url, llm_model, tiles_per_prompt)}
     if features:

@@ -29,7 +29,11 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write the settings.
 
     if path.exists():
         raise ConfigError(f"'{path}' is there already; name another file, or delete it first")
-    path.write_text((resource_dir("data") / "settings.toml").read_text(encoding="utf-8"), encoding="utf-8")
+    text = (resource_dir("data") / "settings.toml").read_text(encoding="utf-8")
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot write '{path}': {error.strerror}; name a file in a folder that exists") from None
     typer.echo(f"wrote {path}; set [subject] model, [sae] path and [[corpus.sources]], then `autolabel run {path}`")
 
 

@@ -8,6 +8,9 @@ from autolabel.errors import ModelResponseError
 from autolabel.hashing import content_id
 from autolabel.records import Example, FeatureEvidence, Label
 
+NOTHING_TO_SHOW = ModelResponseError("failed", "no train window fires, so there is nothing to label it by")
+"""The outcome of every draft for a feature that was seen to fire in held-out text only."""
+
 
 class Labeler(Protocol):
     """Proposes labels for one feature."""

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from autolabel import prompts
 from autolabel.asking import ask
 from autolabel.errors import ModelResponseError
-from autolabel.labelers.base import draft, shown_firing, shown_silent, with_text, without_text
+from autolabel.labelers.base import NOTHING_TO_SHOW, draft, shown_firing, shown_silent, with_text, without_text
 from autolabel.parsing import parse_label
 from autolabel.records import ChatModel, ChatReply, ChatRequest, Example, FeatureEvidence, Label, LikelihoodModel, Purpose
 from autolabel.rendering import graded_line, peak_word, plain_line
@@ -19,6 +19,7 @@ SILENT_SHOWN = 4
 COMPLETION_WINDOWS = 9
 COMPLETION_WORDS = 6
 COMPLETION_TOKENS = 12
+_NO_WORDS = ModelResponseError("failed", "it peaks on white space only, and this labeler is shown nothing but words")
 
 
 class ChatExplainer:
@@ -54,8 +55,10 @@ class ChatExplainer:
 
     async def _fill(self, label: Label, evidence: FeatureEvidence) -> Label:
         shown = windows(evidence, label.shown_window_ids)
-        firing = [graded_line(e, evidence.max_activation) for e in shown if e.positions]
-        silent = [plain_line(e) for e in shown if not e.positions]
+        firing = [graded_line(e, evidence.max_activation) for e in shown if e.fires]
+        silent = [plain_line(e) for e in shown if not e.fires]
+        if not firing:
+            return without_text(label, NOTHING_TO_SHOW)
         request = ChatRequest(
             messages=self._prompt.render(fires="\n".join(firing), silent="\n".join(silent) or "(none)"),
             max_tokens=MAX_LABEL_TOKENS,
@@ -101,6 +104,8 @@ class CompletionExplainer:
     def _fill(self, label: Label, evidence: FeatureEvidence) -> Label:
         shown = windows(evidence, label.shown_window_ids)
         words = list(dict.fromkeys(word for word in map(peak_word, shown) if word is not None))[:COMPLETION_WORDS]
+        if not words:
+            return without_text(label, _NO_WORDS if shown else NOTHING_TO_SHOW)
         prefix = self._prompt.render(words=", ".join(words))[-1].content.rstrip()
         (line,) = self._model.complete(prefix, 1, COMPLETION_TOKENS, self._seed, Purpose("label", evidence.feature_index))
         try:

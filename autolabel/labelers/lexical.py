@@ -5,18 +5,20 @@ token in train text, the most that a label naming tokens can predict (validity Â
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
-from autolabel.labelers.base import draft, with_text
+from autolabel.errors import ModelResponseError
+from autolabel.labelers.base import NOTHING_TO_SHOW, draft, with_text, without_text
 from autolabel.records import Example, FeatureEvidence, Label
+from autolabel.rendering import escape
+from autolabel.words import is_word, words_of
 
 NAMED_WORDS = 4
 _FEW_WORDS_SHARE = 0.5
 """Share of a feature's activation that the named words must carry for the label to be about them."""
+_NO_WORD = ModelResponseError("failed", "no word carries its activation or sets its windows apart")
 _MIN_SHARE = 0.04
-_WORD = re.compile(r"[^\W_]+(?:['â€™][^\W_]+)*")
 
 
 class LexicalLabeler:
@@ -29,16 +31,22 @@ class LexicalLabeler:
         return [draft(evidence, self.method, "lexical.v1", _read(evidence))]
 
     async def fill(self, drafts: Sequence[Label], evidence: FeatureEvidence) -> list[Label]:
-        """Count words; this cannot fail where there is a firing train window."""
-        shares = word_shares(_firing(evidence))
+        """Count words; this fails only where there is no firing train window, or none with a word to name."""
+        firing = _firing(evidence)
+        if not firing:
+            return [without_text(label, NOTHING_TO_SHOW) for label in drafts]
+        shares = word_shares(firing)
         named = [word for word, share in shares[:NAMED_WORDS] if share >= _MIN_SHARE]
-        if named and sum(share for _, share in shares[: len(named)]) >= _FEW_WORDS_SHARE:
+        few = sum(share for _, share in shares[: len(named)]) >= _FEW_WORDS_SHARE
+        context = [] if few else contrast_words(firing, _silent(evidence))
+        if context:
+            weights = {word: round(weight, 6) for word, weight in context}
+            text = "text with " + _text_of_words([word for word, _ in context[:NAMED_WORDS]])
+        elif named:
             weights = {word: round(share, 6) for word, share in shares if share >= _MIN_SHARE / 4}
             text = _text_of_words(named)
         else:
-            context = contrast_words(_firing(evidence), _silent(evidence))
-            weights = {word: round(weight, 6) for word, weight in context}
-            text = "text with " + _text_of_words([word for word, _ in context[:NAMED_WORDS]] or named or ["?"])
+            return [without_text(label, _NO_WORD) for label in drafts]
         return [with_text(label, text, predicate={"kind": "words", "weights": weights}) for label in drafts]
 
 
@@ -66,24 +74,13 @@ class TokenLookup:
         return [with_text(label, "token lookup", predicate={"kind": "tokens", "weights": weights}) for label in drafts]
 
 
-def word_of(example: Example, position: int) -> str:
-    """The word that the token at `position` belongs to, in lower case; the token itself where it is no part of a word."""
-    starts = example.token_starts
-    end = starts[position + 1] if position + 1 < len(starts) else len(example.text)
-    token = example.text[starts[position] : end]
-    inside = starts[position] + len(token) - len(token.lstrip())
-    for match in _WORD.finditer(example.text):
-        if match.start() <= inside < match.end():
-            return match.group().casefold()
-    return token.strip() or token
-
-
 def word_shares(firing: Sequence[Example]) -> list[tuple[str, float]]:
     """Words with their share of all activation in the windows, largest first."""
     mass: dict[str, float] = defaultdict(float)
     for example in firing:
+        words = words_of(example)
         for position, activation in zip(example.positions, example.activations, strict=True):
-            mass[word_of(example, position)] += activation
+            mass[words[position]] += activation
     total = sum(mass.values()) or 1.0
     return sorted(((word, value / total) for word, value in mass.items()), key=lambda pair: (-pair[1], pair[0]))
 
@@ -104,15 +101,15 @@ def contrast_words(firing: Sequence[Example], silent: Sequence[Example], limit: 
 def _tiles_holding(examples: Iterable[Example]) -> Counter[str]:
     tiles: Counter[str] = Counter()
     for example in examples:
-        tiles.update({match.group().casefold() for match in _WORD.finditer(example.text)})
+        tiles.update({word for word in words_of(example)[example.n_context_tokens :] if is_word(word)})
     return tiles
 
 
 def _text_of_words(words: Sequence[str]) -> str:
-    quoted = ", ".join(f'"{word}"' for word in words)
+    quoted = ", ".join(f'"{escape(word)}"' for word in words)
     if len(words) > 1:
         return f"the words {quoted}"
-    return f"the word {quoted}" if _WORD.fullmatch(words[0]) else f"the characters {quoted}"
+    return f"the word {quoted}" if is_word(words[0]) else f"the characters {quoted}"
 
 
 def _firing(evidence: FeatureEvidence) -> list[Example]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+
 @dataclass(slots=True)
 class Generated:
     """Tokens generated for one row, with the log-probabilities (nats, float32, CPU) of the whole vocabulary at each."""

@@ -30,8 +30,7 @@ async def examine(
             logger.exception("feature %d: scorer '%s' failed", feature, scorer.info.name)
             why = f"{type(error).__name__}: {error}"
             found = [[Prediction(example.window_id, None, "failed", why) for example in exam] for _ in missing]
-        for label, predictions in zip(missing, found, strict=True):
-            workspace.add_predictions(label, feature, scorer.info, split, predictions)
+        workspace.add_predictions(feature, scorer.info, split, list(zip(missing, found, strict=True)))
     return {label.label_id: workspace.predictions(label, feature, scorer.info, split) or [] for label in labels}
 
 

@@ -87,8 +87,9 @@ def make_scorers(settings: Settings, models: Models, answer_mode: AnswerMode) ->
     """
     made: list[Scorer] = []
     by_name = settings.score.scorers or []
+    wanted = ALL_SCORERS if settings.score.scorers is None else by_name
     chooser = [settings.label.chooser] if settings.label.chooser else []
-    for name in dict.fromkeys([*(by_name or ALL_SCORERS), *chooser]):
+    for name in dict.fromkeys([*wanted, *chooser]):
         scorer = _scorer(name, settings, models, answer_mode)
         if scorer is not None:
             made.append(scorer)

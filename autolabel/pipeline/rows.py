@@ -37,11 +37,20 @@ def label_row(label: Label) -> Row:
     }
 
 
-def choice_row(evidence: FeatureEvidence, label: Label | None, reason: str, score: float | None, scorer: ScorerInfo | None) -> Row:
-    """A row of `choices` made by a run."""
+def choice_row(
+    evidence: FeatureEvidence,
+    label: Label | None,
+    reason: str,
+    score: float | None,
+    scorer: ScorerInfo | None,
+    superseded: str | None,
+) -> Row:
+    """A row of `choices` made by a run. `superseded` is the id of the choice that it replaces: going back to an earlier decision
+    is a new choice."""
     grounds = [evidence.evidence_set_id, evidence.feature_index, label and label.label_id, reason, score]
+    grounds += [scorer and scorer.config_hash, *([superseded] if superseded else [])]
     return {
-        "choice_id": content_id("choice", [*grounds, scorer and scorer.config_hash]),
+        "choice_id": content_id("choice", grounds),
         "evidence_set_id": evidence.evidence_set_id,
         "sae_id": evidence.sae_id,
         "feature_index": evidence.feature_index,

@@ -1,7 +1,6 @@
 """The stages of a run in order, each doing only what the database lacks, so that a killed run goes on where it was."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,6 @@ from uuid import uuid4
 from autolabel import prompts
 from autolabel.calibration import load_calibration_items
 from autolabel.config import Settings
-from autolabel.errors import AutolabelError
 from autolabel.evidence.collect import Collection
 from autolabel.pipeline.judges import calibrate, calibration_id
 from autolabel.pipeline.labeling import choose, choosing_scorer, propose
@@ -205,6 +203,5 @@ class _Run:
         except BaseException:
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError, AutolabelError):
-                await asyncio.gather(*tasks)
+            await asyncio.gather(*tasks, return_exceptions=True)
             raise

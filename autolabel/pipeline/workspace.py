@@ -12,6 +12,9 @@ from autolabel.scorers.base import ScorerInfo
 from autolabel.store.reading import existing_predictions, load_current_choices, load_feature_evidence, load_labels
 from autolabel.store.run_store import RunStore
 
+_DECISION = ("label_id", "verdict", "reason", "validation_score", "scorer", "chosen_by")
+"""What makes two choices about a feature the same one."""
+
 
 class Workspace:
     """The features being worked on and what is known of them."""
@@ -29,7 +32,7 @@ class Workspace:
             label.label_id: label for label in load_labels(database, evidence_set_id, {*features, *chosen})
         }
         self.chosen: dict[int, str] = {feature: choice.label_id for feature, choice in chosen.items() if choice.label_id}
-        self._human = {feature for feature, choice in chosen.items() if choice.chosen_by == "human"}
+        self._in_force = chosen
         self._predictions = existing_predictions(database, evidence_set_id, features)
 
     def labels_of(self, feature: int) -> list[Label]:
@@ -44,8 +47,14 @@ class Workspace:
 
     def choose(self, feature: int, label: Label | None, reason: str, score: float | None, scorer: ScorerInfo | None) -> None:
         """Keep the decision about a feature; a person's choice stays in force."""
-        self.store.append("choices", [rows.choice_row(self.evidence[feature], label, reason, score, scorer)])
-        if feature not in self._human:
+        before = self._in_force.get(feature)
+        by_human = before is not None and before.chosen_by == "human"
+        superseded = before.choice_id if before is not None and not by_human else None
+        row = rows.choice_row(self.evidence[feature], label, reason, score, scorer, superseded)
+        if before is not None and all(row[name] == getattr(before, name) for name in _DECISION):
+            return
+        self.store.append("choices", [row])
+        if not by_human:
             self.chosen.pop(feature, None)
             if label is not None:
                 self.chosen[feature] = label.label_id
@@ -58,7 +67,12 @@ class Workspace:
             return None
         return [found[example.window_id] for example in exam]
 
-    def add_predictions(self, label: Label, feature: int, info: ScorerInfo, split: Split, predictions: list[Prediction]) -> None:
-        """Keep the predictions for one exam."""
-        self.store.append("predictions", rows.prediction_rows(label, self.evidence[feature], info, split, predictions))
-        self._predictions[label.label_id, feature, info.name, info.config_hash, split] = predictions
+    def add_predictions(
+        self, feature: int, info: ScorerInfo, split: Split, found: Sequence[tuple[Label, list[Prediction]]]
+    ) -> None:
+        """Keep what was predicted of one exam, for all labels in one write: labels asked together are never found apart later."""
+        evidence = self.evidence[feature]
+        made = [rows.prediction_rows(label, evidence, info, split, predictions) for label, predictions in found]
+        self.store.append("predictions", [row for rows_of_label in made for row in rows_of_label])
+        for label, predictions in found:
+            self._predictions[label.label_id, feature, info.name, info.config_hash, split] = predictions

@@ -43,7 +43,7 @@ def chosen_set(db: Database, sae: str | None) -> Row:
     """
     sets = current_sets(db)
     if not sets:
-        raise StoreError(f"{db.path} holds no evidence; collect some with `autolabel collect --db {db.path}`")
+        raise StoreError(f"{db.path} holds no evidence; collect some with `autolabel collect CONFIG.toml --db {db.path}`")
     fitting = [row for row in sets if sae is None or sae == row["sae_name"] or row["sae_id"].startswith(sae)]
     if len(fitting) != 1:
         known = ", ".join(f"{row['sae_id'][:12]} ({row['sae_name']})" for row in sets)

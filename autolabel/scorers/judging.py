@@ -54,7 +54,7 @@ class JudgeScorer:
                 answers[row].update(await self._judge(label, pack, purpose))
         again: list[dict[str, Prediction]] = [{} for _ in labels]
         second = self._asked_again(examples)
-        for pack in self._packs(second, _AGAIN_SALT) if second else []:
+        for pack in self._packs(second, _AGAIN_SALT):
             for row, label in enumerate(labels):
                 again[row].update(await self._judge(label, pack, purpose))
         return [
@@ -65,6 +65,8 @@ class JudgeScorer:
     def _packs(self, examples: Sequence[Example], salt: int) -> list[list[Example]]:
         """Examples in packs of at most `tiles_per_prompt`, shuffled by the hash of their windows."""
         shuffled = sorted(examples, key=lambda example: self._draw(example, salt))
+        if not shuffled:
+            return []
         n_packs = -(-len(shuffled) // self._tiles_per_prompt)
         return [list(pack) for pack in np.array_split(np.array(shuffled, dtype=object), n_packs)]
 

@@ -1,13 +1,12 @@
 """`rule`: a label's own predicate, run over the tile; no model judges anything."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autolabel.records import Example, Label, Prediction, Purpose
 from autolabel.scorers.base import ScorerInfo
+from autolabel.words import words_of
 
-_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 NO_PREDICATE = "the label carries no predicate"
 
 
@@ -33,12 +32,7 @@ def rule_value(predicate: Mapping[str, Any], example: Example) -> float:
         ValueError: the predicate is of an unknown kind.
     """
     weights: Mapping[str, float] = predicate["weights"]
-    tile = example.tokens[example.n_context_tokens :]
-    if predicate["kind"] == "tokens":
-        return max((weights.get(token, 0.0) for token in tile), default=0.0)
-    if predicate["kind"] == "words":
-        text = "".join(tile)
-        words = {match.group().casefold() for match in _WORD.finditer(text)}
-        others = {token.strip() or token for token in tile} - words
-        return max((weights.get(word, 0.0) for word in words | others), default=0.0)
-    raise ValueError(f"predicate kind is {predicate['kind']!r}, expected 'words' or 'tokens'")
+    if predicate["kind"] not in ("tokens", "words"):
+        raise ValueError(f"predicate kind is {predicate['kind']!r}, expected 'words' or 'tokens'")
+    pieces = example.tokens if predicate["kind"] == "tokens" else words_of(example)
+    return max((weights.get(piece, 0.0) for piece in pieces[example.n_context_tokens :]), default=0.0)

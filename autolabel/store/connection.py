@@ -164,7 +164,9 @@ def open_file(
 def require_file(path: Path) -> None:
     """Refuse a path where there is no file."""
     if not path.exists():
-        raise StoreError(f"{path} does not exist; `autolabel run --db {path}` creates it, or pass --db with the file you mean")
+        raise StoreError(
+            f"{path} does not exist; `autolabel run CONFIG.toml --db {path}` creates it, or pass --db with the file you mean"
+        )
 
 
 def require_ours(path: Path, connection: duckdb.DuckDBPyConnection) -> list[str]:

@@ -63,7 +63,7 @@ def latest_evidence_set(db: Database, sae_id: str | None = None) -> str:
         ).fetchone()
     if row is None:
         of_sae = f" for SAE {sae_id}" if sae_id else ""
-        raise StoreError(f"{db.path} holds no evidence{of_sae}; collect some with `autolabel collect --db {db.path}`")
+        raise StoreError(f"{db.path} holds no evidence{of_sae}; collect some with `autolabel collect CONFIG.toml --db {db.path}`")
     return str(row[0])
 
 

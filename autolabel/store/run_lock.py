@@ -9,7 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from autolabel.errors import StoreLocked
+from autolabel.errors import StoreError, StoreLocked
 
 
 class RunLock:
@@ -25,14 +25,19 @@ class RunLock:
 
         Raises:
             StoreLocked: another run has it.
+            StoreError: there can be no file in that place.
         """
-        self._database.parent.mkdir(parents=True, exist_ok=True)
         try:
+            self._database.parent.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         except Timeout as error:
             raise StoreLocked(
                 f"{self._database} is in use by a run, {self._holder()}; one run at a time writes to a database. "
                 "Wait for it to end, or pass --db with another file"
+            ) from error
+        except OSError as error:
+            raise StoreError(
+                f"{self._database} cannot be written: {error.strerror}; pass --db with a file in a folder of yours"
             ) from error
         self._pid.write_text(str(os.getpid()), encoding="ascii")
 

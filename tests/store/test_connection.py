@@ -13,7 +13,7 @@ from tests.store.processes import holding
 
 def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
     db = Database(tmp_path / "none.duckdb")
-    with pytest.raises(StoreError, match=r"none.duckdb does not exist; `autolabel run --db "), db.read():
+    with pytest.raises(StoreError, match=r"none.duckdb does not exist; `autolabel run CONFIG.toml --db "), db.read():
         pass
     with pytest.raises(StoreError, match="does not exist"), db.write():
         pass
