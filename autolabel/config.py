@@ -107,7 +107,7 @@ class EvidenceSettings(Section):
     background_test: Annotated[int, Field(ge=100)] = 2000
     left_context_tokens: Annotated[int, Field(ge=0, le=192)] = 16
     """Tokens shown before a tile."""
-    exam_validation: Annotated[int, Field(ge=4)] = 10
+    exam_validation: Annotated[int, Field(ge=10)] = 12
     """Tiles of each of the three strata on which labels are chosen."""
     exam_test: Annotated[int, Field(ge=20)] = 20
     """Tiles of each of the three strata of the reported score."""

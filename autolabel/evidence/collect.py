@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,7 @@ class Collection:
             DataError: the model, the SAE or the text cannot be used.
         """
         self._settings = settings
-        coder = load_sae(settings.sae.path)
-        self._coder = replace(coder, hookpoint=settings.sae.hookpoint) if settings.sae.hookpoint else coder
+        self._coder = load_sae(settings.sae.path, settings.sae.hookpoint)
         self._subject = Subject.load(settings.subject)
         self._subject.require_hookpoint(self._coder.hookpoint)
         self._corpus, self._gate_documents = self._survey()

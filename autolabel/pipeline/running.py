@@ -11,6 +11,8 @@ from autolabel import prompts
 from autolabel.calibration import load_calibration_items
 from autolabel.config import Settings
 from autolabel.evidence.collect import Collection
+from autolabel.evidence.sae import load_sae
+from autolabel.evidence.subject import Subject
 from autolabel.pipeline.judges import calibrate, calibration_id
 from autolabel.pipeline.labeling import choose, choosing_scorer, propose
 from autolabel.pipeline.models import Models, load_models, make_labelers, make_scorers
@@ -78,7 +80,7 @@ class _Run:
         self._force = force
 
     async def stages(self, stages: Sequence[Stage]) -> Outcome:
-        evidence_set_id = self._collect() if "collect" in stages else latest_evidence_set(self._store.database)
+        evidence_set_id = self._collect() if "collect" in stages else self._collected()
         selection = self._settings.select
         if not {"label", "score"} & set(stages):
             return Outcome(evidence_set_id, 0, 0, 0)
@@ -105,6 +107,11 @@ class _Run:
                 await close()
         n_labelled = sum(feature in workspace.chosen for feature in workspace.features)
         return Outcome(evidence_set_id, len(features), n_labelled, len(features) - n_labelled)
+
+    def _collected(self) -> str:
+        """The newest evidence there is for the SAE of the settings."""
+        sae_id = load_sae(self._settings.sae.path, self._settings.sae.hookpoint).sae_id(Subject.load(self._settings.subject).identity)
+        return latest_evidence_set(self._store.database, sae_id)
 
     def _collect(self) -> str:
         collection = Collection(self._settings)

@@ -34,7 +34,7 @@ SMALL = EvidenceSettings(
     background_train=100,
     background_validation=100,
     background_test=400,
-    exam_validation=7,
+    exam_validation=10,
     exam_test=21,
 )
 

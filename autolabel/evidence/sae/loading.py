@@ -1,6 +1,7 @@
 """Finds out which format an SAE folder holds. A new format is one new module and one line in `FORMATS`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from autolabel.errors import DataError
@@ -17,8 +18,8 @@ FORMATS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], SparseCoder]]]
 DEMO_SAE = "demo-sae"
 
 
-def load_sae(path: str) -> SparseCoder:
-    """Read the SAE in folder `path`; `demo-sae` names the one that ships with autolabel.
+def load_sae(path: str, hookpoint: str | None = None) -> SparseCoder:
+    """Read the SAE in folder `path`; `demo-sae` names the one that ships with autolabel. `hookpoint` replaces the one it names.
 
     Raises:
         DataError: there is no folder, no known format, or its files cannot be used.
@@ -28,6 +29,7 @@ def load_sae(path: str) -> SparseCoder:
         raise DataError(f"there is no SAE folder '{path}'; [sae] path must name a folder with an SAE's files")
     for detect, load in FORMATS.values():
         if detect(folder):
-            return load(folder)
+            coder = load(folder)
+            return replace(coder, hookpoint=hookpoint) if hookpoint else coder
     found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
     raise DataError(f"'{path}' holds no SAE of a known format ({', '.join(FORMATS)}); found {found}")
