@@ -110,7 +110,9 @@ class _Run:
 
     def _collected(self) -> str:
         """The newest evidence there is for the SAE of the settings."""
-        sae_id = load_sae(self._settings.sae.path, self._settings.sae.hookpoint).sae_id(Subject.load(self._settings.subject).identity)
+        sae_id = load_sae(self._settings.sae.path, self._settings.sae.hookpoint).sae_id(
+            Subject.load(self._settings.subject).identity
+        )
         return latest_evidence_set(self._store.database, sae_id)
 
     def _collect(self) -> str:
