@@ -6,7 +6,7 @@ no answer is taken for another's. Rows carry every column of `llm_calls` and `ll
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from autolabel.records import AnsweredToken, ChatReply, ChatRequest, LabelStatus
 
 Row = dict[str, Any]
 Kind = Literal["chat", "likelihood", "completion"]
+Via = Literal["live", "batch", "local"]
 LOCAL_ENDPOINT = "local"
 """`endpoint_id` of a model that runs in this process."""
 
@@ -56,6 +57,18 @@ class Usage:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    """Output tokens spent thinking, part of `completion_tokens`."""
+
+    @property
+    def total(self) -> int | None:
+        """Input and output tokens together."""
+        if self.prompt_tokens is None or self.completion_tokens is None:
+            return None
+        return self.prompt_tokens + self.completion_tokens
+
+
+UNKNOWN = Usage()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,40 +79,78 @@ class Attempt:
     endpoint_id: str
     model: str
     purpose: Purpose
-    cost_usd: float | None
-    """0 for a model in this process, None where the price is not known."""
     started_utc: str
     started: float
+    base_url: str | None = None
+    """Address it is sent to; None for a model in this process."""
+    via: Via = "live"
+    input_bytes: int | None = None
+    """UTF-8 bytes of its messages."""
+    attempt_id: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """The same in every row made of it, so that the note that it was in flight and its outcome are one row of the ledger."""
 
     @classmethod
-    def begin(cls, request_hash: str, endpoint_id: str, model: str, purpose: Purpose) -> "Attempt":
+    def begin(
+        cls,
+        request_hash: str,
+        endpoint_id: str,
+        model: str,
+        purpose: Purpose,
+        base_url: str | None = None,
+        via: Via = "live",
+        input_bytes: int | None = None,
+    ) -> "Attempt":
         """Start the clock."""
-        cost = 0.0 if endpoint_id == LOCAL_ENDPOINT else None
-        return cls(request_hash, endpoint_id, model, purpose, cost, now_utc(), perf_counter())
+        if endpoint_id == LOCAL_ENDPOINT:
+            via = "local"
+        return cls(request_hash, endpoint_id, model, purpose, now_utc(), perf_counter(), base_url, via, input_bytes)
 
-    def row(self, usage: Usage, error: ModelResponseError | None = None) -> Row:
-        """The ledger's row: `ok`, or the error's status and message."""
+    def row(
+        self,
+        usage: Usage,
+        error: ModelResponseError | None = None,
+        *,
+        charged_tokens: int = 0,
+        cost_usd: float | None = 0.0,
+        http_status: int | None = None,
+    ) -> Row:
+        """The ledger's row: `ok`, or the error's status and message; what it is charged defaults to a model's in this process."""
         status: LabelStatus = "ok" if error is None else error.status
         return {
-            "attempt_id": uuid.uuid4().hex,
+            "attempt_id": self.attempt_id,
             "request_hash": self.request_hash,
             "stage": self.purpose.stage,
             "feature_index": self.purpose.feature_index,
             "endpoint_id": self.endpoint_id,
+            "base_url": self.base_url,
+            "via": self.via,
             "model_requested": self.model,
             "status": status,
             "error": None if error is None else str(error),
+            "http_status": http_status,
+            "input_bytes": self.input_bytes,
             "prompt_tokens": usage.prompt_tokens,
             "cached_tokens": usage.cached_tokens,
             "completion_tokens": usage.completion_tokens,
-            "cost_usd": self.cost_usd,
+            "reasoning_tokens": usage.reasoning_tokens,
+            "charged_tokens": charged_tokens,
+            "cost_usd": cost_usd,
             "latency_ms": (perf_counter() - self.started) * 1000,
             "started_utc": self.started_utc,
         }
 
-    def call_row(self, kind: Kind, reply: Mapping[str, Any], served: str, usage: Usage, prompt_hash: str | None = None) -> Row:
-        """The cache's row: the reply under its request's key."""
-        return {
+    def call_row(
+        self,
+        kind: Kind,
+        reply: Mapping[str, Any],
+        served: str,
+        usage: Usage,
+        prompt_hash: str | None = None,
+        body: str | None = None,
+    ) -> Row:
+        """The cache's row: the reply under its request's key, and the request's body where it is to be kept."""
+        kept = {} if body is None else {"body": body}
+        return kept | {
             "request_hash": self.request_hash,
             "kind": kind,
             "endpoint_id": self.endpoint_id,

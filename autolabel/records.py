@@ -177,7 +177,7 @@ class ChatReply:
 class Purpose:
     """What a call was made for; goes into the ledger, never into the request's hash."""
 
-    stage: Literal["calibrate", "label", "validate", "score", "null"]
+    stage: Literal["probe", "calibrate", "label", "validate", "score", "null"]
     feature_index: int | None = None
 
 
@@ -231,10 +231,28 @@ class Embedder(Protocol):
 
 
 class CallStore(Protocol):
-    """Where replies are kept so that nothing is paid for twice. Values are JSON-ready mappings."""
+    """Where replies are kept so that nothing is paid for twice. Values are JSON-ready mappings; safe to use from several threads."""
+
+    def holds(self, request_hash: str) -> bool:
+        """Whether this request may have been answered before: never wrongly no, seldom wrongly yes; opens no file."""
 
     def get(self, request_hash: str) -> Mapping[str, Any] | None:
         """The accepted reply to this request, or None."""
 
+    def get_many(self, request_hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The accepted replies to those of these requests that have one, with one read."""
+
+    def unusable(self, request_hash: str) -> tuple[str, str] | None:
+        """Status and message of the refused or truncated reply that an unfinished run of the same job was given, or None."""
+
     def record(self, call: Mapping[str, Any] | None, attempt: Mapping[str, Any]) -> None:
         """Keep an attempt and, when it was accepted, its reply; returns once both are safe from a crash."""
+
+    def record_many(self, answered: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any]]]) -> None:
+        """`record` for several at once, with one write to the disk."""
+
+    def sending(self, attempt: Mapping[str, Any]) -> int:
+        """Note that an attempt is being sent, so that a crash leaves a trace of it; a ticket for `sent`."""
+
+    def sent(self, ticket: int) -> None:
+        """The attempt's outcome is recorded."""

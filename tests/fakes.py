@@ -95,15 +95,40 @@ class MemoryCallStore:
     replies: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     calls: list[Mapping[str, Any]] = field(default_factory=list)
     attempts: list[Mapping[str, Any]] = field(default_factory=list)
+    refused: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """What `unusable` answers."""
+    in_flight: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    n_tickets: int = 0
+
+    def holds(self, request_hash: str) -> bool:
+        return request_hash in self.replies
 
     def get(self, request_hash: str) -> Mapping[str, Any] | None:
         return self.replies.get(request_hash)
 
+    def get_many(self, request_hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        return {request_hash: self.replies[request_hash] for request_hash in request_hashes if request_hash in self.replies}
+
+    def unusable(self, request_hash: str) -> tuple[str, str] | None:
+        return self.refused.get(request_hash)
+
     def record(self, call: Mapping[str, Any] | None, attempt: Mapping[str, Any]) -> None:
-        self.attempts.append(attempt)
-        if call is not None:
-            self.calls.append(call)
-            self.replies[call["request_hash"]] = call["reply"]
+        self.record_many([(call, attempt)])
+
+    def record_many(self, answered: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any]]]) -> None:
+        for call, attempt in answered:
+            self.attempts.append(attempt)
+            if call is not None:
+                self.calls.append(call)
+                self.replies.setdefault(call["request_hash"], call["reply"])
+
+    def sending(self, attempt: Mapping[str, Any]) -> int:
+        self.n_tickets += 1
+        self.in_flight[self.n_tickets] = attempt
+        return self.n_tickets
+
+    def sent(self, ticket: int) -> None:
+        del self.in_flight[ticket]
 
     @property
     def statuses(self) -> list[str]:

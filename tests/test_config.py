@@ -49,7 +49,7 @@ def test_a_short_file_is_enough(write: Any) -> None:
         ('colour = "red"\n' + MINIMAL, "colour", "db, seed, subject, sae, corpus"),
         (MINIMAL + "[evidence]\nstrongst = 3\n", "evidence.strongst", "strongest, firing_train"),
         (MINIMAL + "txt_column = 'body'\n", "corpus.sources.0.txt_column", "path, name, format, text_column, share"),
-        (MINIMAL + "[llm]\nmodel = 'm'\napi_key = 'sk-secret'\n", "llm.api_key", "base_url, model, api_key_env"),
+        (MINIMAL + "[llm]\nmodel = 'm'\napi_key = 'sk-secret'\n", "llm.api_key", "base_url, name, model, api_key_env"),
     ],
 )
 def test_an_unknown_key_is_named_with_the_known_ones(write: Any, text: str, name: str, known: str) -> None:

@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "autolabel"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"_version", "errors", "hashing", "records", "resources", "config"}),
+    frozenset({"_version", "errors", "hashing", "records", "resources", "config", "secrets"}),
     frozenset({"sampling", "rendering", "prompts", "metrics", "intervals", "ranking", "rates", "parsing", "calls", "asking"})
     | frozenset({"calibration", "parts", "words"}),
     frozenset({"evidence", "training", "local", "causal", "llm", "labelers", "scorers", "store"}),
@@ -30,7 +30,7 @@ LIBRARIES = {
     "tenacity": {"llm"},
     "duckdb": {"store"},
     "typer": {"cli"},
-    "jinja2": {"report"},
+    "jinja2": {"report", "local"},
 }
 """Which parts may import a library, anywhere in a file."""
 MAY_IMPORT_LATE = {"cli", "pipeline", "report"}

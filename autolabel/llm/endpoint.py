@@ -1,102 +1,182 @@
 """A chat model behind an OpenAI-compatible API.
 
 The invariant is that nothing is paid for twice and nothing is lost: the store is asked first, identical requests in flight are sent once,
-every attempt is recorded with its outcome, and a reply is recorded before anybody uses it. The API key lives in the environment only.
+every attempt is recorded with its outcome, and a reply is recorded before anybody uses it.
 """
 
 import asyncio
-import os
-from collections.abc import Awaitable, Callable
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
-from openai import APIConnectionError, APIStatusError, AsyncOpenAI, BadRequestError, OpenAIError, UnprocessableEntityError
-from openai.types.chat import ChatCompletion
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from openai import OpenAIError
 
-from autolabel.calls import Attempt, chat_request_hash, reply_from_json, reply_to_json
+from autolabel.calls import chat_request_hash, reply_from_json
 from autolabel.errors import EndpointError, ModelResponseError
 from autolabel.llm import failures
-from autolabel.llm.requests import body, is_whole, refused_parameters, reply_of, usage_of
-from autolabel.records import CallStore, ChatReply, ChatRequest, Message, Purpose
+from autolabel.llm.batch import Batches
+from autolabel.llm.capabilities import PROBES, Capabilities, probe_request, refused_parameters
+from autolabel.llm.failures import AttemptFailed, Kind, attempt_failed
+from autolabel.llm.pool import Pool, Server
+from autolabel.llm.recording import Books
+from autolabel.llm.requests import Answer, body, is_cut_short, reply_of, says_something, thinks, token_probabilities
+from autolabel.llm.retrying import retrying
+from autolabel.llm.sending import Check, Order, Sender
+from autolabel.llm.tokens import Counter, input_bound, input_bytes
+from autolabel.records import ChatReply, ChatRequest, Purpose
 
-MAX_SENDS = 6
-"""How often one request is sent while the failures are transient."""
-GIVE_UP_AFTER = 3
-"""Requests in a row that got no answer at all before the endpoint counts as dead."""
-LONGEST_WAIT_S = 60.0
-_BACKOFF = wait_random_exponential(multiplier=0.5, max=30)
-
-Check = Callable[[ChatReply], object]
+GIVE_UP_AFTER = 10
+"""Requests in a row that came to nothing before the endpoint counts as useless."""
+THINKING_TOKENS = 4096
+"""Room for thinking where a model turns out to think and the settings do not say how much."""
 
 
 class OpenAIChat:
-    """A `ChatModel` over HTTP."""
+    """A `ChatModel` over HTTP; made by `connecting.connect`."""
 
     def __init__(
         self,
-        base_url: str,
-        model: str,
-        calls: CallStore,
+        pool: Pool,
+        books: Books,
+        sender: Sender,
         *,
-        api_key_env: str = "OPENAI_API_KEY",
-        max_concurrency: int = 8,
-        timeout_s: float = 120,
-        http_client: httpx2.AsyncClient | None = None,
+        endpoint_id: str,
+        model: str,
+        key_env: str,
+        can: Capabilities | None,
+        learnt: Callable[[Capabilities, str], None],
+        thinking_tokens: int = 0,
+        keep_requests: bool = False,
+        batches: Batches | None = None,
+        in_batches: bool = False,
+        counter: Counter | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.endpoint_id = _without_secrets(base_url)
+        self.endpoint_id = endpoint_id
         self.model = model
-        self._calls = calls
-        self._key_env = api_key_env
-        self._key = os.environ.get(api_key_env) or "none"
-        self._client = AsyncOpenAI(api_key=self._key, base_url=base_url, max_retries=0, timeout=timeout_s, http_client=http_client)
-        self._slots = asyncio.Semaphore(max_concurrency)
+        self.can = can or Capabilities()
+        """What the endpoint supports, as far as is known."""
+        self._is_probed = can is not None
+        self._learnt = learnt
+        self._pool = pool
+        self._books = books
+        self._sender = sender
+        self._key_env = key_env
+        self._settled_thinking = thinking_tokens
+        self._keep_requests = keep_requests
+        self._batches = batches
+        self._in_batches = in_batches
+        self._counter = counter
         self._sleep = sleep
-        self._refused: set[str] = set()
         self._in_flight: dict[str, asyncio.Task[ChatReply]] = {}
-        self._unanswered = 0
+        self._unusable: dict[str, tuple[str, str]] = {}
+        """Status and message, by request."""
+        self._cleared: set[str] = set()
+        self._probing = asyncio.Lock()
+        self._resting: set[asyncio.Future[None]] = set()
+        self._in_vain = 0
+        self._has_answered = can is not None
 
     @property
     def model_id(self) -> str:
         """Names the model in stored rows: as asked for."""
         return self.model
 
+    @property
+    def servers(self) -> list[Server]:
+        """The addresses it is asked at."""
+        return self._pool.servers
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Output tokens allowed for thinking, beside those of the answer."""
+        return self._settled_thinking or (THINKING_TOKENS if self.can.thinks else 0)
+
     async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
+        """Send nothing more, wait for what is in flight so that it is not paid for in vain, and close the connections; batches go on."""
+        self._pool.close()
+        for rest in self._resting:
+            rest.cancel()
+        if self._batches is not None:
+            await self._batches.close()
+        if self._in_flight:
+            await asyncio.wait(list(self._in_flight.values()))
+        for server in self._pool.servers:
+            await server.client.close()
+
+    # Finding out what there is
 
     async def probe(self) -> None:
-        """Find out whether an LLM answers, before anything else is done.
+        """Find out whether an LLM answers and what it supports, unless that is known; before anything else is done.
 
         Raises:
             EndpointError: nothing listens there, the key is wrong, or it is no OpenAI-compatible API.
         """
-        try:
-            listed = await self._client.get("/models", cast_to=object)
-        except APIConnectionError as error:
-            raise failures.unreachable(error, self.endpoint_id, self._key_env, self._key) from None
-        except APIStatusError as error:
-            if error.status_code in (401, 403):
-                raise self._final(error) from None
-            await self._probe_by_chat()
-        except ValueError:
-            await self._probe_by_chat()
-        else:
-            if not isinstance(listed, dict):
-                await self._probe_by_chat()
+        await self._greet()
+        async with self._probing:
+            if not self._is_probed:
+                try:
+                    self._learn(await self._find_out(), "first use")
+                except AttemptFailed as failed:
+                    found = self._final(failed)
+                    raise found if isinstance(found, EndpointError) else EndpointError(f"{found}; check llm.base_url") from None
 
-    async def _probe_by_chat(self) -> None:
-        """Ask for one token, for servers that do not list their models."""
-        request = ChatRequest((Message("user", "Hi"),), max_tokens=1)
-        try:
-            await self._create(body(request, self.model, self._refused))
-        except OpenAIError as error:
-            if isinstance(error, BadRequestError | UnprocessableEntityError):
-                return  # it speaks the protocol; parameters are settled by the first real request
-            found = self._final(error)
-            raise found if isinstance(found, EndpointError) else EndpointError(f"{found}; check llm.base_url") from None
+    async def _greet(self) -> None:
+        """See that the servers are there and take the key; those that cannot list their models are judged by their answers."""
+        n_unreachable = 0
+        for server in self._pool.servers:
+            try:
+                await server.client.get("/models", cast_to=httpx2.Response)
+            except OpenAIError as error:
+                failed = attempt_failed(error)
+                if failed.status in (401, 403):
+                    raise self._final(failed) from None
+                n_unreachable += failed.kind is Kind.UNREACHABLE
+                if n_unreachable == len(self._pool.servers):
+                    raise failures.unreachable(failed, self.endpoint_id, self._key_env) from None
+
+    async def _find_out(self) -> Capabilities:
+        """Ask a small question until an answer says what is supported: with more room when it was cut short, in other words when it was
+        refused."""
+        can, room = Capabilities(), self.thinking_tokens
+        for number in range(PROBES):
+            can, answer = await self._ask_about(probe_request(number), can, room)
+            can = replace(can, thinks=can.thinks or self.can.thinks or thinks(answer))
+            if says_something(answer):
+                break
+            room = room or THINKING_TOKENS * is_cut_short(answer)
+        return replace(can, logprobs=token_probabilities(answer) is not None)
+
+    async def _ask_about(self, request: ChatRequest, can: Capabilities, room: int) -> tuple[Capabilities, Answer]:
+        """Ask with every parameter, leaving out those that are refused by name, until there is an answer."""
+        seen: list[Answer] = []
+        while True:
+            parameters = body(request, self.model, can, room)
+            order = self._order("probe", request, Purpose("probe"), lambda answer: _seen(answer, seen), _accept)
+            try:
+                await retrying(self._rest)(self._sender.send, order, parameters)
+            except AttemptFailed as failed:
+                refused = _refused(failed, parameters)
+                if not refused:
+                    raise
+                can = can.without(refused)
+            else:
+                return can, seen[-1]
+
+    def _learn(self, can: Capabilities, reason: str) -> None:
+        self.can = can
+        self._is_probed = self._has_answered = True
+        self._learnt(can, reason)
+
+    # Answering
+
+    async def resume(self) -> None:
+        """Collect what batches of earlier runs bring, before anything new is asked; waits for those that have not ended."""
+        if self._batches is not None:
+            await self._batches.resume(self._read_noting)
 
     async def chat(self, request: ChatRequest, purpose: Purpose) -> ChatReply:
         """Answer `request`, from the store when it was answered before; see `records.ChatModel`."""
@@ -105,108 +185,145 @@ class OpenAIChat:
     async def chat_checked(self, request: ChatRequest, purpose: Purpose, check: Check) -> ChatReply:
         """Answer as `chat` does; a new reply that `check` refuses is kept, and its attempt gets the status of the refusal."""
         key = chat_request_hash(self.endpoint_id, self.model, request)
-        stored = self._calls.get(key)
-        if stored is not None:
-            return reply_from_json(stored, key)
         task = self._in_flight.get(key)
         if task is None:
             task = asyncio.create_task(self._answer(key, request, purpose, check))
             self._in_flight[key] = task
-            task.add_done_callback(lambda _: self._in_flight.pop(key, None))
+            task.add_done_callback(lambda done: self._landed(key, done))
         return await asyncio.shield(task)
 
+    def _landed(self, key: str, task: asyncio.Task[ChatReply]) -> None:
+        del self._in_flight[key]
+        if not task.cancelled():
+            task.exception()  # whoever waited for it may be gone
+
     async def _answer(self, key: str, request: ChatRequest, purpose: Purpose, check: Check) -> ChatReply:
-        if self._unanswered >= GIVE_UP_AFTER:
+        stored = await self._books.find(key)
+        if stored is not None:
+            return reply_from_json(stored, key)
+        self._refuse_known(key)
+        if self._in_vain >= GIVE_UP_AFTER:
             raise EndpointError(
-                f"{self.endpoint_id} left {self._unanswered} requests in a row without any answer; see that it runs, then start again: "
-                "what was answered is kept"
+                f"{self.endpoint_id} came to nothing on {self._in_vain} requests in a row; see what ails it, then give the same "
+                "command again: what was answered is kept"
             )
         try:
-            reply: ChatReply = await self._retrying()(self._send, key, request, purpose, check)
-        except OpenAIError as error:
-            self._unanswered += failures.is_transient(error)
-            raise self._final(error) from None
-        self._unanswered = 0
+            order = self._order(key, request, purpose, lambda answer: self._read(answer, key), check)
+            reply = await self._reply(order, request)
+        except AttemptFailed as failed:
+            self._in_vain = 0 if failed.is_about_prompt else self._in_vain + 1
+            raise self._final(failed) from None
+        except ModelResponseError as unusable:
+            self._in_vain = 0
+            self._unusable[key] = unusable.status, str(unusable)
+            raise
+        self._in_vain = 0
+        self._has_answered = True
         return reply
 
-    def _retrying(self) -> AsyncRetrying:
-        return AsyncRetrying(
-            sleep=self._sleep,
-            stop=stop_after_attempt(MAX_SENDS),
-            wait=_wait_s,
-            retry=retry_if_exception(failures.is_transient),
-            reraise=True,
+    def _refuse_known(self, key: str) -> None:
+        """A request that was refused or cut short in this job is not paid for again; whoever wants another answer asks another sample."""
+        known = self._unusable.get(key) or self._books.calls.unusable(key)
+        if known is not None:
+            status, message = known
+            raise ModelResponseError("refused" if status == "refused" else "truncated", message)
+
+    def _order(self, key: str, request: ChatRequest, purpose: Purpose, read: Callable[[Answer], ChatReply], check: Check) -> Order:
+        return Order(
+            request_hash=key,
+            purpose=purpose,
+            prompt_hash=request.prompt_hash,
+            read=read,
+            check=check,
+            input_bytes=input_bytes(request.messages),
+            input_bound=self._input_bound(request),
+            is_kept=purpose.stage != "probe",
         )
 
-    async def _send(self, key: str, request: ChatRequest, purpose: Purpose, check: Check) -> ChatReply:
-        """Send once, and once more for each parameter that the endpoint refuses by name."""
+    def _input_bound(self, request: ChatRequest) -> int:
+        """The most input tokens a request can have: counted, where there is a tokenizer, else by its bytes."""
+        if self._counter is None:
+            return input_bound(request.messages, request.json_schema)
+        return self._counter.count(request.messages) + input_bound((), request.json_schema)
+
+    async def _reply(self, order: Order, request: ChatRequest) -> ChatReply:
+        """The reply from a batch, where requests go into batches, or to a request of its own when the batch brought none."""
+        if self._batches is not None and self._in_batches:
+            parameters = body(request, self.model, self.can, self.thinking_tokens)
+            with suppress(AttemptFailed):
+                return await self._batches.ask(order, parameters, self._kept(parameters))
+        return await self._send(order, request)
+
+    async def _send(self, order: Order, request: ChatRequest) -> ChatReply:
+        """Send until answered; a parameter that is refused by name is left out of this request, and of all if a probe confirms it."""
+        left_out: set[str] = set()
+        parameters = body(request, self.model, self.can, self.thinking_tokens)
         while True:
-            parameters = body(request, self.model, self._refused)
             try:
-                return await self._send_once(key, parameters, request, purpose, check)
-            except (BadRequestError, UnprocessableEntityError) as error:
-                refused = refused_parameters(f"{error.param} {error.message}", parameters)
+                return await retrying(self._rest)(self._sender.send, order, parameters, self._kept(parameters))
+            except AttemptFailed as failed:
+                refused = _refused(failed, parameters)
                 if not refused:
                     raise
-                self._refused |= refused
+                await self._doubt(refused)
+                left_out |= refused - {"max_tokens"}  # without a limit a reply could cost anything
+                before, parameters = parameters, body(request, self.model, self.can.without(left_out), self.thinking_tokens)
+                if parameters == before:
+                    raise
 
-    async def _send_once(
-        self, key: str, parameters: dict[str, Any], request: ChatRequest, purpose: Purpose, check: Check
-    ) -> ChatReply:
-        async with self._slots:
-            attempt = Attempt.begin(key, self.endpoint_id, self.model, purpose)
-            try:
-                completion = await self._create(parameters)
-            except OpenAIError as error:
-                failure = ModelResponseError("failed", failures.described(error, self._key))
-                await asyncio.to_thread(self._calls.record, None, attempt.row(usage_of(None), failure))
-                raise
-        return await self._keep(attempt, completion, request, check)
+    def _kept(self, parameters: dict[str, Any]) -> str | None:
+        """What is kept of a request beside its reply."""
+        return json.dumps(parameters, ensure_ascii=False) if self._keep_requests else None
 
-    async def _keep(self, attempt: Attempt, completion: ChatCompletion, request: ChatRequest, check: Check) -> ChatReply:
-        """Record a completion, and its reply if one can be had from it, before it is used."""
-        usage = usage_of(completion.usage)
+    async def _doubt(self, refused: set[str]) -> None:
+        """See whether the endpoint refuses these parameters from everybody, or has taken words of this request for them."""
+        async with self._probing:
+            doubtful = {name for name in refused if getattr(self.can, name)} - self._cleared
+            if doubtful:
+                found = await self._find_out()
+                self._cleared |= {name for name in doubtful if getattr(found, name)}
+                self._learn(found, f"refused {', '.join(sorted(doubtful))}")
+
+    def _read(self, answer: Answer, key: str) -> ChatReply:
+        if thinks(answer) and not self.can.thinks:
+            self._learn(replace(self.can, thinks=True), "it thinks before it answers")
+        return reply_of(answer, self.model, key)
+
+    def _read_noting(self, answer: Answer, key: str) -> ChatReply:
+        """Read an answer that nobody waits for: one that cannot be used is not asked for again."""
         try:
-            reply = reply_of(completion, self.model, attempt.request_hash)
+            return self._read(answer, key)
         except ModelResponseError as unusable:
-            await asyncio.to_thread(self._calls.record, None, attempt.row(usage, unusable))
+            self._unusable[key] = unusable.status, str(unusable)
             raise
-        call = attempt.call_row("chat", reply_to_json(reply), reply.model_served, usage, request.prompt_hash)
-        await asyncio.to_thread(self._calls.record, call, attempt.row(usage, _refusal(check, reply)))
-        return reply
 
-    async def _create(self, parameters: dict[str, Any]) -> ChatCompletion:
-        """One exchange; anything may come back from an address that is no LLM endpoint."""
+    async def _rest(self, seconds: float) -> None:
+        """Wait between attempts; `close` cuts it short."""
+        rest = asyncio.ensure_future(self._sleep(seconds))
+        self._resting.add(rest)
         try:
-            answer = await self._client.chat.completions.create(**parameters)
-        except ValueError as error:
-            raise failures.NotACompletion(f"the answer is not JSON ({error})") from None
-        if not isinstance(answer, ChatCompletion) or not is_whole(answer):
-            raise failures.NotACompletion("the answer is JSON or text, but no chat completion")
-        return answer
+            await rest
+        except asyncio.CancelledError:
+            self._pool.refuse_if_closed()  # whoever waits for the reply was not cancelled, and is told why there is none
+            raise
+        finally:
+            self._resting.discard(rest)
 
-    def _final(self, error: Exception) -> Exception:
-        return failures.final(error, self.endpoint_id, self.model, self._key_env, self._key)
+    def _final(self, failed: AttemptFailed) -> Exception:
+        return failures.final(failed, self.endpoint_id, self.model, self._key_env, has_answered=self._has_answered)
 
 
-def _refusal(check: Check, reply: ChatReply) -> ModelResponseError | None:
-    try:
-        check(reply)
-    except ModelResponseError as refusal:
-        return refusal
-    return None
+def _refused(failed: AttemptFailed, parameters: Mapping[str, Any]) -> set[str]:
+    """The parameters of a request that the endpoint does not take, as far as it names them."""
+    is_about_parameters = failed.status in (400, 422) and not failed.is_about_prompt
+    return refused_parameters(failed.what, parameters) if is_about_parameters else set()
+
+
+def _seen(answer: Answer, seen: list[Answer]) -> ChatReply:
+    """Take any answer to a probe, a refusal or half a sentence as well."""
+    seen.append(answer)
+    return ChatReply("", "stop", "")
 
 
 def _accept(reply: ChatReply) -> None:
     """Take any reply that arrived whole."""
-
-
-def _wait_s(state: RetryCallState) -> float:
-    asked = failures.retry_after_s(state.outcome.exception() if state.outcome else None)
-    return _BACKOFF(state) if asked is None else min(asked, LONGEST_WAIT_S)
-
-
-def _without_secrets(base_url: str) -> str:
-    """The address without user, password, query and final slash: what may be stored and shown."""
-    parts = urlsplit(base_url)
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))

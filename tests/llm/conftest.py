@@ -1,5 +1,6 @@
 """An endpoint over a scripted HTTP transport, with its waits recorded instead of waited."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -9,8 +10,14 @@ import httpx2
 import pytest
 from fakes import MemoryCallStore
 
+from autolabel.config import LlmSettings
+from autolabel.llm.budget import Budget
+from autolabel.llm.capabilities import Capabilities
+from autolabel.llm.connecting import connect
 from autolabel.llm.endpoint import OpenAIChat
+from autolabel.llm.sending import Price
 
+EVERYTHING = Capabilities()
 KEY = "sk-planted-0123456789"
 
 Answer = httpx2.Response | Exception
@@ -77,19 +84,48 @@ def waits() -> list[float]:
 
 
 @pytest.fixture
+def learnt() -> list[tuple[Capabilities, str]]:
+    return []
+
+
+@pytest.fixture
 async def make(
-    server: Server, store: MemoryCallStore, waits: list[float], monkeypatch: pytest.MonkeyPatch
+    server: Server,
+    store: MemoryCallStore,
+    waits: list[float],
+    learnt: list[tuple[Capabilities, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> AsyncIterator[Callable[..., OpenAIChat]]:
-    """Makes endpoints on the scripted server; their backoff takes no time."""
+    """Makes endpoints on the scripted server that were probed before; their backoff takes no time."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     made: list[OpenAIChat] = []
 
     async def sleep(seconds: float) -> None:
         waits.append(seconds)
+        await asyncio.sleep(0)
 
-    def new(base_url: str = "http://llm.test/v1", **settings: Any) -> OpenAIChat:
-        client = httpx2.AsyncClient(transport=httpx2.MockTransport(server))
-        made.append(OpenAIChat(base_url, "asked-model", store, http_client=client, sleep=sleep, **settings))
+    def new(
+        base_url: str | list[str] = "http://llm.test/v1",
+        *,
+        can: Capabilities | None = EVERYTHING,
+        transport: Callable[..., Any] | None = None,
+        budget: Budget | None = None,
+        price: Price | None = None,
+        **settings: Any,
+    ) -> OpenAIChat:
+        client = httpx2.AsyncClient(transport=httpx2.MockTransport(transport or server))
+        made.append(
+            connect(
+                LlmSettings(base_url=base_url, model="asked-model", **settings),
+                store,
+                budget=budget,
+                price=price,
+                can=can,
+                learnt=lambda found, reason: learnt.append((found, reason)),
+                http_client=client,
+                sleep=sleep,
+            )
+        )
         return made[-1]
 
     yield new
