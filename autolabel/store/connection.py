@@ -9,7 +9,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,9 @@ MEMORY_LIMIT = "2GB"
 RETRY_S = 0.05
 NOTICE_S = 2.0
 """A wait longer than this is logged, once."""
+
+Config = dict[str, str | bool | int | float | list[str]]
+"""Settings of DuckDB."""
 
 _HOLDER = re.compile(r"lock is held in (?P<program>.*?) ?\(PID (?P<pid>\d+)\)")
 
@@ -55,8 +58,10 @@ class Database:
         self.path = Path(path)
 
     @contextmanager
-    def read(self, wait_s: float = 10.0) -> Iterator[duckdb.DuckDBPyConnection]:
+    def read(self, wait_s: float = 10.0, *, migrating: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection; inside another block of this thread, that block's connection.
+
+        `migrating` admits a file that holds nothing or has an older schema.
 
         Raises:
             StoreLocked: another process still writes after `wait_s` seconds.
@@ -70,7 +75,7 @@ class Database:
             require_file(self.path)
             connection = open_file(self.path, read_only=True, wait_s=wait_s)
             try:
-                require_current(self.path, connection)
+                (require_ours if migrating else require_current)(self.path, connection)
                 with self._entered(guard, connection):
                     yield connection
             finally:
@@ -80,27 +85,23 @@ class Database:
     def write(self, wait_s: float = 10.0, *, migrating: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in one transaction: committed when the block ends, rolled back when it raises.
 
-        `migrating` admits a file that does not exist yet, holds nothing, or has an older schema.
+        `migrating` admits a file that does not exist yet, holds nothing, or has an older schema. While it waits, other threads
+        of this process may read.
 
         Raises:
             StoreLocked: another process still holds the file after `wait_s` seconds.
             StoreError: not one of ours, or DuckDB refused what the block did.
         """
         guard = _guard(self.path)
-        with guard.lock:
-            if guard.connection is not None:
-                raise RuntimeError("a write cannot begin inside another block on the same file")
-            if not migrating:
-                require_file(self.path)
-            self._inspect(guard, wait_s, migrating=migrating)
-            connection = open_file(self.path, read_only=False, wait_s=wait_s)
-            try:
-                with self._entered(guard, connection):
-                    connection.begin()
-                    yield connection
-                    connection.commit()
-            finally:
-                connection.close()  # an unfinished transaction is rolled back by closing
+        connection = _patiently(lambda: self._take(guard, migrating=migrating), wait_s)
+        try:
+            with self._entered(guard, connection):
+                connection.begin()
+                yield connection
+                connection.commit()
+        finally:
+            connection.close()  # an unfinished transaction is rolled back by closing
+            guard.lock.release()
 
     @contextmanager
     def exclusively(self) -> Iterator[None]:
@@ -121,7 +122,21 @@ class Database:
         finally:
             guard.connection = None
 
-    def _inspect(self, guard: _Guard, wait_s: float, *, migrating: bool) -> None:
+    def _take(self, guard: _Guard, *, migrating: bool) -> duckdb.DuckDBPyConnection:
+        """Open the file for writing, without waiting; this thread then has the guard's lock."""
+        guard.lock.acquire()
+        try:
+            if guard.connection is not None:
+                raise RuntimeError("a write cannot begin inside another block on the same file")
+            if not migrating:
+                require_file(self.path)
+            self._inspect(guard, migrating=migrating)
+            return open_file(self.path, read_only=False, wait_s=0.0)
+        except BaseException:
+            guard.lock.release()
+            raise
+
+    def _inspect(self, guard: _Guard, *, migrating: bool) -> None:
         """Look at the file read-only before it is opened for writing, which would already change a stranger's file."""
         if not self.path.exists():
             return
@@ -129,7 +144,7 @@ class Database:
         identity = (status.st_dev, status.st_ino)
         if guard.ours == identity and not migrating:
             return
-        connection = open_file(self.path, read_only=True, wait_s=wait_s)
+        connection = open_file(self.path, read_only=True, wait_s=0.0)
         try:
             known = require_ours(self.path, connection)
             if not migrating:
@@ -139,24 +154,34 @@ class Database:
         guard.ours = identity if known else None
 
 
-def open_file(
-    path: Path, *, read_only: bool, wait_s: float, config: dict[str, str | bool | int | float | list[str]] | None = None
-) -> duckdb.DuckDBPyConnection:
+def open_file(path: Path, *, read_only: bool, wait_s: float, config: Config | None = None) -> duckdb.DuckDBPyConnection:
     """Open a file, trying again while another process holds it, for at most `wait_s` seconds."""
-    started = time.monotonic()
-    noticed = False
-    while True:
+
+    def opened() -> duckdb.DuckDBPyConnection:
         try:
             return duckdb.connect(str(path), read_only=read_only, config=config or {"memory_limit": MEMORY_LIMIT})
         except duckdb.Error as error:
             message = str(error)
-            waited = time.monotonic() - started
-            if "Could not set lock" not in message:
-                raise StoreError(_cannot_open(path, error)) from error
-            if waited >= wait_s:
+            if "Could not set lock" in message:
                 raise StoreLocked(_held(path, message)) from error
+            raise StoreError(_cannot_open(path, error)) from error
+
+    return _patiently(opened, wait_s)
+
+
+def _patiently(opened: Callable[[], duckdb.DuckDBPyConnection], wait_s: float) -> duckdb.DuckDBPyConnection:
+    """Try again while another process holds the file, for at most `wait_s` seconds."""
+    started = time.monotonic()
+    noticed = False
+    while True:
+        try:
+            return opened()
+        except StoreLocked as locked:
+            waited = time.monotonic() - started
+            if waited >= wait_s:
+                raise
             if waited >= NOTICE_S and not noticed:
-                logger.info("waiting: %s", _held(path, message))
+                logger.info("waiting: %s", locked)
                 noticed = True
         time.sleep(RETRY_S)
 

@@ -14,6 +14,10 @@ from autolabel.store.schema import MARKER, TABLE_KEYS, create_everything, quoted
 REFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("llm_calls", ("run_id",), "runs"),
     ("llm_attempts", ("run_id",), "runs"),
+    ("llm_requests", ("request_hash",), "llm_calls"),
+    ("llm_batches", ("run_id",), "runs"),
+    ("llm_batch_events", ("submission_id",), "llm_batches"),
+    ("endpoint_probes", ("run_id",), "runs"),
     ("evidence_sets", ("sae_id",), "saes"),
     ("evidence_sets", ("corpus_id",), "corpora"),
     ("features", ("evidence_set_id",), "evidence_sets"),
@@ -34,11 +38,19 @@ REFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 )
 """Rows of the first table whose columns are not NULL and have no like in the last are orphans."""
 
+NOT_COMPARED = {"runs", "llm_attempts", "llm_batches", "llm_batch_items", "llm_batch_events", "endpoint_probes"}
+"""Tables that say how things were asked, not what is known."""
+
 RULES: tuple[tuple[str, str], ...] = (
     (
         "evidence sets whose number of features is not d_sae of their SAE",
         "SELECT evidence_set_id FROM evidence_sets e JOIN saes s USING (sae_id) "
         "WHERE (SELECT count(*) FROM features f WHERE f.evidence_set_id = e.evidence_set_id) <> s.d_sae",
+    ),
+    (
+        "batches with more or fewer requests than they say",
+        "SELECT submission_id FROM llm_batches b "
+        "WHERE (SELECT count(*) FROM llm_batch_items i WHERE i.submission_id = b.submission_id) <> b.n_requests",
     ),
     (
         "failed labels with text, or good ones without",
@@ -111,7 +123,7 @@ def schema(path: Path | None = None) -> str:
 
 
 def diff(first: Path, second: Path) -> list[str]:
-    """Where two databases differ in what they know, one line a table; times, latencies, attempts, runs and run ids aside."""
+    """Where two databases differ in what they know, one line a table; times, latencies, run ids and how things were asked aside."""
     for path in (first, second):
         require_file(path)
         with Database(path).exclusively():
@@ -128,7 +140,7 @@ def diff(first: Path, second: Path) -> list[str]:
             connection.execute(f"ATTACH {quoted(str(second))} AS b (READ_ONLY)")
         except duckdb.Error as error:
             raise StoreError(f"{first} and {second} cannot be compared: {one_line(error)}") from error
-        return [line for table in TABLE_KEYS if table not in ("runs", "llm_attempts") for line in _table_diff(connection, table)]
+        return [line for table in TABLE_KEYS if table not in NOT_COMPARED for line in _table_diff(connection, table)]
 
 
 def _orphans(connection: duckdb.DuckDBPyConnection, table: str, columns: tuple[str, ...], parent: str) -> list[str]:

@@ -1,7 +1,8 @@
 """Bringing a database file to the newest schema.
 
 The invariant: a change and its record are one transaction, so a file has been through a migration wholly or not at
-all; a file that did not exist before a migration that failed does not exist after it.
+all; a file that did not exist before a migration that failed does not exist after it; a file that lacks nothing is
+not opened for writing.
 """
 
 from pathlib import Path
@@ -10,11 +11,11 @@ from autolabel._version import __version__
 from autolabel.errors import StoreLocked
 from autolabel.store import schema
 from autolabel.store.connection import Database
-from autolabel.store.schema import applied_migrations, apply_migration, create_views
+from autolabel.store.schema import applied_migrations, apply_migration, create_views, has_newest_views
 
 
 def migrate(path: Path, *, wait_s: float = 10.0) -> list[str]:
-    """Create the file or bring it up to date, and make its views anew; the names of the migrations that were applied.
+    """Create the file or bring it and its views up to date; the names of the migrations that were applied.
 
     Raises:
         SchemaTooNew: it has been through a migration unknown here.
@@ -22,6 +23,8 @@ def migrate(path: Path, *, wait_s: float = 10.0) -> list[str]:
         StoreError: it is not one of ours, or a migration failed; the file is then as it was.
     """
     database = Database(path)
+    if _is_up_to_date(database, wait_s):
+        return []
     is_new = not database.path.exists()
     database.path.parent.mkdir(parents=True, exist_ok=True)
     applied: list[str] = []
@@ -35,6 +38,15 @@ def migrate(path: Path, *, wait_s: float = 10.0) -> list[str]:
             database.path.unlink(missing_ok=True)
         raise
     return applied
+
+
+def _is_up_to_date(database: Database, wait_s: float) -> bool:
+    """Whether the file has been through every migration and has the newest views: looked at beside any other reader."""
+    if not database.path.exists():
+        return False
+    with database.read(wait_s, migrating=True) as connection:
+        done = applied_migrations(connection) or []
+        return all(migration.name in done for migration in schema.MIGRATIONS) and has_newest_views(connection)
 
 
 def _apply_next(database: Database, wait_s: float, applied: list[str]) -> bool:

@@ -6,7 +6,7 @@ The invariant: what is read back is what was stored, in an order that does not d
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -77,8 +77,10 @@ def alive_features(db: Database, evidence_set_id: str) -> list[int]:
     return [index for (index,) in rows]
 
 
-def load_feature_evidence(db: Database, evidence_set_id: str, feature_indices: Iterable[int]) -> dict[int, FeatureEvidence]:
-    """Everything stored about these features, by index; examples ordered by split, kind and rank.
+def load_feature_evidence(
+    db: Database, evidence_set_id: str, feature_indices: Iterable[int], split: Split | None = None
+) -> dict[int, FeatureEvidence]:
+    """What is stored about these features, by index; examples of one split or of all, ordered by split, kind and rank.
 
     Raises:
         StoreError: a feature that the evidence set does not hold.
@@ -93,19 +95,27 @@ def load_feature_evidence(db: Database, evidence_set_id: str, feature_indices: I
             "ORDER BY feature_index",
             parameters,
         )
-        examples = _rows(connection, _EXAMPLES, parameters)
-    missing = sorted(set(wanted) - {row["feature_index"] for row in features})
-    if missing:
-        raise StoreError(f"{db.path}: evidence set {evidence_set_id} has no feature {', '.join(map(str, missing[:10]))}")
+        examples = _rows(connection, _EXAMPLES, parameters | {"split": split})
     by_feature: dict[int, list[Example]] = defaultdict(list)
     for row in examples:
         by_feature[row.pop("feature_index")].append(_example(row))
-    return {
+    found = {
         row["feature_index"]: FeatureEvidence(
             evidence_set_id=evidence_set_id, examples=tuple(by_feature[row["feature_index"]]), **row
         )
         for row in features
     }
+    missing = [index for index in wanted if index not in found]
+    if missing:
+        raise StoreError(f"{db.path}: evidence set {evidence_set_id} has no feature {', '.join(map(str, missing[:10]))}")
+    return found
+
+
+def load_firing_rates(db: Database, evidence_set_id: str) -> dict[int, float]:
+    """Share of tiles that fire, of every feature of an evidence set."""
+    with db.read() as connection:
+        sql = "SELECT feature_index, firing_rate FROM features WHERE evidence_set_id = ? ORDER BY feature_index"
+        return dict(connection.execute(sql, [evidence_set_id]).fetchall())
 
 
 def load_labels(db: Database, evidence_set_id: str, feature_indices: Iterable[int]) -> list[Label]:
@@ -113,13 +123,31 @@ def load_labels(db: Database, evidence_set_id: str, feature_indices: Iterable[in
     with db.read() as connection:
         rows = _rows(
             connection,
-            "SELECT label_id, evidence_set_id, sae_id, feature_index, status, method, text, predicate, prompt_hash, "
-            "model_requested, model_served, request_hash, sample_number, shown_window_ids, origin, error FROM labels "
+            f"SELECT {_LABEL}, predicate, shown_window_ids FROM labels "
             "WHERE evidence_set_id = $evidence_set_id AND feature_index IN (SELECT unnest($wanted)) "
             "ORDER BY feature_index, created_utc, label_id",
             {"evidence_set_id": evidence_set_id, "wanted": sorted(set(feature_indices))},
         )
     return [_label(row) for row in rows]
+
+
+def load_chosen_labels(db: Database, evidence_set_id: str) -> dict[int, Label]:
+    """The label in force of each feature that has one, without its predicate and the windows it came from: light enough for all."""
+    with db.read() as connection:
+        rows = _rows(
+            connection,
+            f"SELECT {_LABEL}, NULL AS predicate, [] AS shown_window_ids FROM labels WHERE evidence_set_id = $evidence_set_id "
+            "AND label_id IN (SELECT label_id FROM current_choices WHERE evidence_set_id = $evidence_set_id) ORDER BY feature_index",
+            {"evidence_set_id": evidence_set_id},
+        )
+    return {label.feature_index: label for label in map(_label, rows)}
+
+
+def stored_labels(db: Database, label_ids: Iterable[str]) -> set[str]:
+    """Those of these labels that are in the database."""
+    with db.read() as connection:
+        sql = "SELECT label_id FROM labels WHERE label_id IN (SELECT unnest($wanted))"
+        return {label_id for (label_id,) in connection.execute(sql, {"wanted": list(label_ids)}).fetchall()}
 
 
 def load_current_choices(db: Database, evidence_set_id: str) -> dict[int, Choice]:
@@ -135,17 +163,18 @@ def load_current_choices(db: Database, evidence_set_id: str) -> dict[int, Choice
 
 
 def existing_predictions(
-    db: Database, evidence_set_id: str, feature_indices: Iterable[int] | None = None
+    db: Database, evidence_set_id: str, feature_indices: Iterable[int] | None = None, split: Split | None = None
 ) -> dict[PredictionKey, list[Prediction]]:
-    """What scorers have said already about the windows of an evidence set (of some features, or of all), by what was asked."""
+    """What scorers have said already about the windows of an evidence set (of some features and of one split, or of all), by what
+    was asked."""
     wanted = None if feature_indices is None else sorted(set(feature_indices))
     with db.read() as connection:
         rows = _rows(
             connection,
             "SELECT label_id, feature_index, scorer, config_hash, split, window_id, value, status, error, request_hash, "
-            "asked_again FROM predictions WHERE evidence_set_id = $evidence_set_id "
+            "asked_again FROM predictions WHERE evidence_set_id = $evidence_set_id AND ($split IS NULL OR split = $split) "
             "AND ($wanted::INTEGER[] IS NULL OR feature_index IN (SELECT unnest($wanted::INTEGER[]))) ORDER BY ALL",
-            {"evidence_set_id": evidence_set_id, "wanted": wanted},
+            {"evidence_set_id": evidence_set_id, "wanted": wanted, "split": split},
         )
     found: dict[PredictionKey, list[Prediction]] = defaultdict(list)
     for row in rows:
@@ -175,8 +204,32 @@ def calibration(db: Database, calibration_id: str) -> Calibration | None:
             "true_positive_rate, false_positive_rate, verdict FROM calibrations WHERE calibration_id = $calibration_id",
             {"calibration_id": calibration_id},
         )
-    return Calibration(**rows[0]) if rows else None
+    return next((Calibration(**row) for row in rows), None)
 
+
+def evidence_sets(db: Database) -> set[str]:
+    """Ids of all evidence sets there are."""
+    with db.read() as connection:
+        return {row[0] for row in connection.execute("SELECT evidence_set_id FROM evidence_sets").fetchall()}
+
+
+def co_firing(db: Database, evidence_set_id: str, feature_indices: Iterable[int], above: float) -> dict[int, dict[int, float]]:
+    """Jaccard index of the background tiles in which one of the features and any other fire: feature → other feature → index, where
+    it exceeds `above`, which is at least 0."""
+    parameters = {"evidence_set_id": evidence_set_id, "wanted": sorted(set(feature_indices)), "above": above}
+    with db.read() as connection:
+        rows = _rows(connection, _CO_FIRING, parameters)
+    found: dict[int, dict[int, float]] = defaultdict(dict)
+    for row in rows:
+        found[row["feature"]][row["other"]] = row["jaccard"]
+    return dict(found)
+
+
+_LABEL = (
+    "label_id, evidence_set_id, sae_id, feature_index, status, method, text, prompt_hash, model_requested, model_served, "
+    "request_hash, sample_number, origin, error"
+)
+_ROWS_AT_ONCE = 256
 
 _EXAMPLES = """
 SELECT
@@ -185,11 +238,27 @@ SELECT
     x.sample_rank, x.in_exam, x.mark_positions
 FROM examples x
 JOIN windows w USING (evidence_set_id, window_id)
-WHERE x.evidence_set_id = $evidence_set_id AND x.feature_index IN (SELECT unnest($wanted))
+WHERE x.evidence_set_id = $evidence_set_id AND x.feature_index IN (SELECT unnest($wanted)) AND ($split IS NULL OR x.split = $split)
 ORDER BY
     x.feature_index, list_position(['train', 'validation', 'test'], x.split),
     list_position(['strongest', 'firing', 'background', 'lookalike', 'neighbour', 'same_document'], x.kind),
     x.sample_rank, x.window_id
+"""
+
+_CO_FIRING = """
+WITH fired AS (
+    SELECT window_id, unnest(fired_features) AS feature FROM windows
+    WHERE evidence_set_id = $evidence_set_id AND fired_features IS NOT NULL
+),
+tiles AS (SELECT feature, count(*) AS n FROM fired GROUP BY feature),
+shared AS (
+    SELECT a.feature AS feature, b.feature AS other, count(*) AS n
+    FROM fired a JOIN fired b ON a.window_id = b.window_id AND a.feature <> b.feature
+    WHERE a.feature IN (SELECT unnest($wanted)) GROUP BY ALL
+)
+SELECT s.feature, s.other, s.n / (a.n + b.n - s.n) AS jaccard
+FROM shared s JOIN tiles a ON a.feature = s.feature JOIN tiles b ON b.feature = s.other
+WHERE jaccard > $above
 """
 
 
@@ -205,33 +274,8 @@ def _label(row: dict[str, Any]) -> Label:
     return Label(**row, predicate=None if predicate is None else json.loads(predicate), shown_window_ids=shown)
 
 
-def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Sequence[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.sql(sql, params=parameters).to_arrow_table().to_pylist()
-    return rows
-
-
-def evidence_sets(db: Database) -> set[str]:
-    """Ids of all evidence sets there are."""
-    with db.read() as connection:
-        return {row[0] for row in connection.execute("SELECT evidence_set_id FROM evidence_sets").fetchall()}
-
-
-def co_firing(db: Database, evidence_set_id: str, feature_indices: Iterable[int]) -> dict[int, dict[int, float]]:
-    """Jaccard index of the background tiles in which two of the features fire: feature → other feature → index, zeros left out."""
-    sql = """
-        WITH fired AS (
-            SELECT window_id, feature
-            FROM (SELECT window_id, unnest(fired_features) AS feature FROM windows WHERE evidence_set_id = $evidence_set_id)
-            WHERE list_contains($features, feature)
-        ),
-        single AS (SELECT feature, count(*) AS n FROM fired GROUP BY feature)
-        SELECT a.feature AS feature, b.feature AS other, count(*) / (any_value(s.n) + any_value(t.n) - count(*)) AS jaccard
-        FROM fired a JOIN fired b ON a.window_id = b.window_id AND a.feature <> b.feature
-        JOIN single s ON s.feature = a.feature JOIN single t ON t.feature = b.feature
-        GROUP BY a.feature, b.feature
-    """
-    found: dict[int, dict[int, float]] = defaultdict(dict)
-    with db.read() as connection:
-        for row in _rows(connection, sql, {"evidence_set_id": evidence_set_id, "features": list(feature_indices)}):
-            found[row["feature"]][row["other"]] = row["jaccard"]
-    return dict(found)
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a query finds: read at once, so that the file can be closed, and made into Python values a few hundred rows at a time,
+    because the interpreter does nothing else meanwhile and an event loop may be waiting for it."""
+    batches = connection.sql(sql, params=parameters).to_arrow_table().to_batches(max_chunksize=_ROWS_AT_ONCE)
+    return (row for batch in batches for row in batch.to_pylist())

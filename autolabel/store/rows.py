@@ -6,9 +6,10 @@ same batch, is dropped, so the same rows can be inserted any number of times.
 
 import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NoReturn
 
 import duckdb
 import numpy as np
@@ -18,17 +19,26 @@ import pyarrow.compute as pc
 from autolabel.store.schema import TABLE_KEYS
 
 Row = Mapping[str, Any]
+Entry = tuple[str, dict[str, Any]]
+"""A table and a storable row of it."""
 
 
 class TableTypes:
-    """The columns of every table, as Arrow types, with those that hold JSON."""
+    """The columns of every table, as Arrow types, with those that hold JSON and those that may not be NULL."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self.schemas: dict[str, pa.Schema] = {
             table: connection.sql(f"SELECT * FROM {table} LIMIT 0").to_arrow_table().schema for table in TABLE_KEYS
         }
-        rows = connection.execute("SELECT table_name, column_name FROM duckdb_columns() WHERE data_type = 'JSON'").fetchall()
-        self._json = set(rows)
+        self._names = {table: frozenset(schema.names) for table, schema in self.schemas.items()}
+        self._json: dict[str, set[str]] = defaultdict(set)
+        self._required: dict[str, set[str]] = defaultdict(set)
+        columns = "SELECT table_name, column_name, data_type = 'JSON', is_nullable FROM duckdb_columns()"
+        for table, name, is_json, is_nullable in connection.execute(columns).fetchall():
+            if is_json:
+                self._json[table].add(name)
+            if not is_nullable:
+                self._required[table].add(name)
 
     def of(self, table: str) -> pa.Schema:
         """The columns of one table."""
@@ -36,16 +46,30 @@ class TableTypes:
             raise ValueError(f"no table {table!r}; expected one of {', '.join(self.schemas)}")
         return self.schemas[table]
 
+    def names(self, table: str) -> frozenset[str]:
+        """The names of the columns of one table."""
+        self.of(table)
+        return self._names[table]
+
     def _require(self, table: str, names: Iterable[str]) -> None:
-        known = self.of(table).names
-        unknown = sorted(name for name in names if name not in known)
+        unknown = sorted(set(names) - self.names(table))
         if unknown:
-            raise ValueError(f"table {table!r} has no column {', '.join(map(repr, unknown))}; expected some of {', '.join(known)}")
+            known = ", ".join(self.of(table).names)
+            raise ValueError(f"table {table!r} has no column {', '.join(map(repr, unknown))}; expected some of {known}")
+
+    def lacking(self, table: str, row: Row) -> list[str]:
+        """The columns that may not be NULL and that `row` does not fill."""
+        return sorted(name for name in self._required[table] if row.get(name) is None)
 
     def storable(self, table: str, row: Row) -> dict[str, Any]:
-        """`row` as values that JSON can hold; a JSON column takes any JSON value, or a string that is JSON text already."""
+        """`row` as values that JSON can hold; a JSON column takes any JSON value, or a string that is JSON text already.
+
+        Raises:
+            ValueError: the table has no such column, or a string is no JSON text.
+        """
         self._require(table, row)
-        return {name: json_text(value) if (table, name) in self._json else plain(value) for name, value in row.items()}
+        texts = {name: _json_of(table, name, row[name]) for name in self._json[table] if name in row}
+        return {name: texts[name] if name in texts else plain(value) for name, value in row.items()}
 
     def arrow_of_rows(self, table: str, rows: Sequence[Row]) -> pa.Table:
         """Storable rows as one Arrow table with every column of the table; a column a row lacks is NULL."""
@@ -64,14 +88,24 @@ class TableTypes:
         return pa.Table.from_arrays([_without_nan(data[field.name].cast(field.type)) for field in fields], schema=pa.schema(fields))
 
 
+def by_table(entries: Iterable[Entry]) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table, in order."""
+    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for table, row in entries:
+        grouped[table].append(row)
+    return dict(grouped)
+
+
 def plain(value: Any) -> Any:
     """`value` as JSON can hold it: NaN and infinities are None, times naive UTC text, lone surrogates replaced."""
+    if value is None or type(value) in (int, bool) or (type(value) is str and value.isascii()):
+        return value
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, datetime):
         return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
     if isinstance(value, Mapping):
@@ -82,10 +116,22 @@ def plain(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str | None:
-    """The text kept in a JSON column."""
-    if value is None or isinstance(value, str):
-        return plain(value)  # type: ignore[no-any-return]
-    return json.dumps(plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    """The text kept in a JSON column.
+
+    Raises:
+        ValueError: a string that is no JSON text.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        json.loads(value, parse_constant=_refuse)
+        text = value
+    else:
+        try:
+            text = _dumped(value)  # ten times as fast as making every part of it plain first
+        except (TypeError, ValueError):
+            text = _dumped(plain(value))
+    return plain(text)  # type: ignore[no-any-return]
 
 
 def insert_new(connection: duckdb.DuckDBPyConnection, table: str, data: pa.Table) -> None:
@@ -100,6 +146,21 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, data: pa.Table
         source = f"(SELECT * EXCLUDE (arrival) FROM {numbered} {first})"
     connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM {source} AS new ANTI JOIN {table} USING ({keys})")
     connection.unregister("incoming")
+
+
+def _json_of(table: str, name: str, value: Any) -> str | None:
+    try:
+        return json_text(value)
+    except ValueError as error:
+        raise ValueError(f"a row of {table!r}: column {name!r} is not JSON: {error}") from error
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON value")
 
 
 def _typed(value: Any, kind: pa.DataType) -> Any:

@@ -5,53 +5,52 @@ database file open delays that, but never the run; one run at a time writes to a
 """
 
 import logging
-import threading
 import uuid
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-import duckdb
 import pyarrow as pa
 
 from autolabel._version import __version__
-from autolabel.errors import StoreError, StoreLocked
-from autolabel.store.connection import Database, one_line
-from autolabel.store.journal import Entry, Journal
+from autolabel.errors import StoreLocked
+from autolabel.store.connection import Database
+from autolabel.store.draining import Drain, insert_entries
+from autolabel.store.in_flight import InFlight, in_flight_path, left_in_flight
+from autolabel.store.journal import Journal, Place
+from autolabel.store.ledger import unusable_replies
 from autolabel.store.migrations import migrate
+from autolabel.store.rehearsal import Rehearsal
 from autolabel.store.reply_cache import ReplyCache
-from autolabel.store.rows import Row, TableTypes, insert_new
+from autolabel.store.rows import Row, insert_new
 from autolabel.store.run_lock import RunLock
-from autolabel.store.schema import create_tables
+from autolabel.store.stamping import Stamps, now_utc
 
 logger = logging.getLogger(__name__)
 
-DRAIN_EVERY_S = 2.0
 BULK_WAIT_S = 600.0
 CLOSE_WAIT_S = 30.0
 
+Answered = tuple[Row | None, Row]
+"""The row of `llm_calls` with an accepted reply, if there is one, and the row of `llm_attempts`."""
+
 
 class RunStore:
-    """The database of one run, open from `open` to `close`; safe to use from several threads."""
+    """The database of one run, open from `open` to `close`; a `CallStore`; safe to use from several threads."""
 
     def __init__(self, path: Path, run_id: str, lock: RunLock, wait_s: float) -> None:
         self.run_id = run_id
         self.database = Database(path)
         self._lock = lock
-        self._rehearsal = duckdb.connect(":memory:", config={"memory_limit": "512MB", "threads": 1})
-        create_tables(self._rehearsal)
-        self._rehearsal_lock = threading.Lock()
-        self._types = TableTypes(self._rehearsal)
+        self._rehearsal = Rehearsal()
+        self._types = self._rehearsal.types
+        self._stamps = Stamps(run_id, self._types)
         self._journal = Journal(self.database.path)
-        self._replies = ReplyCache(self.database)
-        self._drain_lock = threading.Lock()
-        self._failure: StoreError | None = None
-        self._blocked = False
-        self._stopping = threading.Event()
-        self._drainer = threading.Thread(target=self._drain_often, name="journal-drain", daemon=True)
+        self._replies = ReplyCache(self.database, self._journal)
+        self._drain = Drain(self.database, self._journal, self._types, self._replies)
+        self._in_flight = InFlight(self.database.path)
+        self._unusable: dict[str, tuple[str, str]] = {}
         try:
             self.drain(wait_s)
             self._take_over(wait_s)
@@ -59,11 +58,13 @@ class RunStore:
             self._journal.close()
             self._rehearsal.close()
             raise
-        self._drainer.start()
+        self._drain.start()
 
     @classmethod
     def open(cls, path: Path, run_id: str, *, wait_s: float = 30.0) -> Self:
-        """Lock the database for this run, create or migrate it, and bring in what a killed run left in its journal.
+        """Lock the database for this run, create or migrate it, and bring in what a killed run left beside it.
+
+        A reader may hold the file meanwhile if there is nothing of all this to do.
 
         Raises:
             StoreLocked: another run has the database, or another process holds its file for longer than `wait_s`.
@@ -84,6 +85,30 @@ class RunStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
+    # The run
+
+    def start_run(self, command: str, config: Mapping[str, Any], config_hash: str, seed: int, job_hash: str | None = None) -> None:
+        """Say that this run has begun, and learn which replies earlier runs of the same job could not use."""
+        row = {
+            "run_id": self.run_id,
+            "command": command,
+            "config": config,
+            "config_hash": config_hash,
+            "job_hash": job_hash,
+            "seed": seed,
+            "code_version": __version__,
+            "status": "running",
+            "started_utc": now_utc(),
+        }
+        self._write([("runs", row)])
+        if job_hash is not None:
+            self._unusable = unusable_replies(self.database, job_hash, self.run_id)
+
+    def finish_run(self, status: Literal["done", "failed", "interrupted", "out_of_budget"], message: str | None = None) -> None:
+        """Say how this run ended."""
+        row = {"run_id": self.run_id, "status": status, "message": message, "finished_utc": now_utc()}
+        self._journal.append([("runs", self._types.storable("runs", row))])
+
     # What a run makes
 
     def append(self, table: str, rows: Sequence[Row]) -> None:
@@ -94,26 +119,11 @@ class RunStore:
         Raises:
             ValueError: a row that the table would refuse.
         """
-        if table == "runs":
-            raise ValueError("rows of 'runs' are written by start_run and finish_run")
         self._keep([(table, row) for row in rows])
 
-    def record(self, call: Row | None, attempt: Row) -> None:
-        """Keep an attempt at an LLM call and, when it was accepted, its reply, with one write (the `CallStore` protocol)."""
-        entries: list[tuple[str, Row]] = [("llm_attempts", {"attempt_id": uuid.uuid4().hex} | dict(attempt))]
-        if call is not None:
-            entries.append(("llm_calls", call))
-        self._keep(entries)
-        if call is not None:
-            self._replies.recorded(call["request_hash"], call["reply"])
-
-    def get(self, request_hash: str) -> Mapping[str, Any] | None:
-        """The accepted reply to a request, from this run or any before it (the `CallStore` protocol)."""
-        return self._replies.get(request_hash)
-
-    def prefetch(self, request_hashes: Iterable[str]) -> None:
-        """Load the stored replies to these requests with one read, in place of those prefetched before."""
-        self._replies.prefetch(request_hashes)
+    def keep(self, rows: Sequence[tuple[str, Row]]) -> None:
+        """Keep rows of several tables, as `append` does, with one write; returns once they are on the disk."""
+        self._keep(rows, sync=True)
 
     def insert_arrow(self, table: str, data: pa.Table, *, wait_s: float = BULK_WAIT_S) -> None:
         """Put many rows of one table straight into the database; see `insert_many`."""
@@ -126,33 +136,66 @@ class RunStore:
             StoreLocked: another process holds the file for longer than `wait_s`.
             StoreError: a row that its table refuses.
         """
-        stamped = {table: self._stamped_table(table, data) for table, data in tables.items()}
+        stamped = {table: self._stamps.table(table, data) for table, data in tables.items()}
         with self.database.write(wait_s) as connection:
             for table, data in stamped.items():
                 insert_new(connection, table, data)
 
-    def start_run(self, command: str, config: Mapping[str, Any], config_hash: str, seed: int, *, wait_s: float = 30.0) -> None:
-        """Say that this run has begun."""
-        row = self._types.storable(
-            "runs",
-            {
-                "run_id": self.run_id,
-                "command": command,
-                "config": config,
-                "config_hash": config_hash,
-                "seed": seed,
-                "code_version": __version__,
-                "status": "running",
-                "started_utc": _now(),
-            },
-        )
-        with self.database.write(wait_s) as connection:
-            insert_new(connection, "runs", self._types.arrow_of_rows("runs", [row]))
+    # LLM calls: the `CallStore` protocol
 
-    def finish_run(self, status: Literal["done", "failed", "interrupted"], message: str | None = None) -> None:
-        """Say how this run ended; through the journal, so that a reader who holds the file cannot make it forgotten."""
-        row = {"run_id": self.run_id, "status": status, "message": message, "finished_utc": _now()}
-        self._journal.append([("runs", self._types.storable("runs", row))])
+    def holds(self, request_hash: str) -> bool:
+        """Whether this request may have been answered before; opens no file."""
+        return self._replies.holds(request_hash)
+
+    def get(self, request_hash: str) -> Mapping[str, Any] | None:
+        """The accepted reply to a request, from this run or any before it."""
+        return self._replies.get_many([request_hash]).get(request_hash)
+
+    def get_many(self, request_hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """The accepted replies to those of these requests that have one."""
+        return self._replies.get_many(request_hashes)
+
+    def unusable(self, request_hash: str) -> tuple[str, str] | None:
+        """Status and message of the refused or truncated reply that an unfinished run of the same job was given, or None."""
+        return self._unusable.get(request_hash)
+
+    def record(self, call: Row | None, attempt: Row) -> None:
+        """Keep an attempt at an LLM call and, when it was accepted, its reply; returns once both are on the disk."""
+        self.record_many([(call, attempt)])
+
+    def record_many(self, answered: Sequence[Answered]) -> None:
+        """`record` for several at once, with one write; a call's `body`, where it has one, is kept as the request's.
+
+        Raises:
+            ValueError: a row that its table would refuse; then none is kept.
+        """
+        given: list[tuple[str, Row]] = []
+        for call, attempt in answered:
+            given.append(("llm_attempts", {"attempt_id": uuid.uuid4().hex} | dict(attempt)))
+            if call is not None:
+                given.append(("llm_calls", {name: value for name, value in call.items() if name != "body"}))
+                if call.get("body") is not None:
+                    given.append(("llm_requests", {"request_hash": call["request_hash"], "body": call["body"]}))
+        places = self._write(given, sync=True)
+        for (table, row), place in zip(given, places, strict=True):
+            if table == "llm_calls":
+                self._replies.recorded(row["request_hash"], place)
+
+    def sending(self, attempt: Row) -> int:
+        """Note that an attempt is being sent, charged as reserved, so that a crash leaves it in the ledger; a ticket for `sent`.
+
+        Raises:
+            ValueError: the row lacks what the ledger needs; the `attempt_id` is the one it will be recorded by.
+        """
+        row = self._stamps.row("llm_attempts", attempt)
+        lacking = self._types.lacking("llm_attempts", row)
+        if lacking:
+            raise ValueError(f"an attempt being sent lacks {', '.join(lacking)}")
+        return self._in_flight.sending(self._types.storable("llm_attempts", row))
+
+    def sent(self, ticket: int) -> None:
+        """The attempt's outcome is recorded."""
+        self._in_flight.sent(ticket)
 
     # From the journal to the database
 
@@ -163,99 +206,49 @@ class RunStore:
             StoreLocked: another process holds the file for longer than `wait_s`; the rows stay in the journal.
             StoreError: the journal is damaged, or the database refused a row.
         """
-        with self._drain_lock:
-            if self._failure is not None:
-                raise self._failure
-            while self._journal.set_aside():
-                entries = self._journal.entries()
-                try:
-                    with self.database.write(wait_s) as connection:
-                        self._insert(connection, entries)
-                except (ValueError, pa.ArrowException) as error:  # rows of another version, or edited by hand
-                    raise StoreError(f"{self._journal.draining}: a row does not fit its table: {error}") from error
-                self._journal.drained()
-                self._blocked = False
-                self._replies.drained(row["request_hash"] for table, row in entries if table == "llm_calls")
+        self._drain.drain(wait_s)
 
     def close(self, wait_s: float = CLOSE_WAIT_S) -> None:
         """Drain and let go of everything. What cannot be drained stays in the journal for the next run, and a warning says so."""
-        self._stopping.set()
-        self._drainer.join()
+        self._drain.stop()
         try:
             self.drain(wait_s)
         except StoreLocked as error:
             logger.warning("%s; what this run made waits in %s until the next run", error, self._journal.path)
         finally:
             self._journal.close()
+            self._in_flight.close()
             self._rehearsal.close()
             self._lock.release()
 
-    def _keep(self, given: Sequence[tuple[str, Row]]) -> None:
-        entries = [(table, self._types.storable(table, self._stamped(table, row))) for table, row in given]
-        self._rehearse(entries)
-        self._journal.append(entries)
+    def _keep(self, rows: Sequence[tuple[str, Row]], *, sync: bool = False) -> None:
+        if any(table == "runs" for table, _ in rows):
+            raise ValueError("rows of 'runs' are written by start_run and finish_run")
+        self._write(rows, sync=sync)
 
-    def _rehearse(self, entries: Sequence[Entry]) -> None:
-        """Insert into an empty copy of the tables, so that a row that could never be drained fails where it was made."""
-        with self._rehearsal_lock:
-            self._rehearsal.begin()
-            try:
-                self._insert(self._rehearsal, entries)
-            except (duckdb.Error, pa.ArrowException) as error:
-                raise ValueError(f"a row cannot be stored: {one_line(error)}") from error
-            finally:
-                self._rehearsal.rollback()
-
-    def _insert(self, connection: duckdb.DuckDBPyConnection, entries: Sequence[Entry]) -> None:
-        grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        for table, row in entries:
-            grouped[table].append(row)
-        for row in grouped.pop("runs", []):
-            connection.execute(
-                "UPDATE runs SET status = $status, message = $message, finished_utc = $finished_utc WHERE run_id = $run_id",
-                row,
-            )
-        for table, rows in grouped.items():
-            insert_new(connection, table, self._types.arrow_of_rows(table, rows))
-
-    def _drain_often(self) -> None:
-        while not self._stopping.wait(DRAIN_EVERY_S):
-            try:
-                self.drain(wait_s=0.0)
-            except StoreLocked as error:
-                if not self._blocked:
-                    logger.warning("%s; until then what this run makes waits in %s", error, self._journal.path)
-                self._blocked = True
-            except StoreError as error:
-                logger.error("%s", error)
-                self._failure = error
-                return
+    def _write(self, given: Sequence[tuple[str, Row]], *, sync: bool = False) -> list[Place]:
+        entries = [(table, self._types.storable(table, self._stamps.row(table, row))) for table, row in given]
+        self._rehearsal.check(entries)
+        return self._journal.append(entries, sync=sync)
 
     def _take_over(self, wait_s: float) -> None:
         """Close the books of runs that died (this run holds the lock, so none is running) and learn what was answered."""
-        with self.database.write(wait_s) as connection:
-            connection.execute(
-                "UPDATE runs SET status = 'interrupted', message = 'the process ended without saying why' WHERE status = 'running'"
-            )
+        lost = [("llm_attempts", row) for row in left_in_flight(self.database.path) if self._fits(row)]
+        with self.database.read(wait_s) as connection:
+            died = connection.execute("SELECT run_id FROM runs WHERE status = 'running'").fetchall()
             self._replies.load(connection)
+        if died or lost:
+            with self.database.write(wait_s) as connection:
+                connection.execute(
+                    "UPDATE runs SET status = 'interrupted', message = 'the process ended without saying why' WHERE status = 'running'"
+                )
+                insert_entries(connection, self._types, lost)
+        in_flight_path(self.database.path).unlink(missing_ok=True)
 
-    def _stamped(self, table: str, row: Row) -> Row:
-        return {name: value for name, value in self._stamps().items() if name in self._types.of(table).names} | dict(row)
-
-    def _stamped_table(self, table: str, data: pa.Table | Sequence[Row]) -> pa.Table:
-        if isinstance(data, pa.Table):
-            return self._types.arrow_of_arrow(table, self._stamped_arrow(table, data))
-        return self._types.arrow_of_rows(table, [self._types.storable(table, self._stamped(table, row)) for row in data])
-
-    def _stamped_arrow(self, table: str, data: pa.Table) -> pa.Table:
-        for name, value in self._stamps().items():
-            if name in self._types.of(table).names and name not in data.column_names:
-                data = data.append_column(name, pa.array([value] * data.num_rows, type=self._types.of(table).field(name).type))
-        return data
-
-    def _stamps(self) -> dict[str, Any]:
-        return {"run_id": self.run_id, "created_utc": _now()}
-
-
-def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    def _fits(self, row: dict[str, Any]) -> bool:
+        try:
+            self._rehearsal.check([("llm_attempts", row)])
+        except ValueError as error:
+            logger.warning("a request that was in flight when its run died is missing from the ledger: %s", error)
+            return False
+        return True

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from autolabel.errors import ConfigError, StoreError
-from autolabel.store.connection import Database, one_line, open_file, require_current, require_file
+from autolabel.store.connection import Config, Database, one_line, open_file, require_current, require_file
 
 BATCH_ROWS = 2_048
 OPEN_WAIT_S = 10.0
@@ -88,7 +88,7 @@ def _is_one_argument(statements: list[dict[str, Any]]) -> bool:
 
 @contextmanager
 def _locked_down(path: Path, memory_limit: str) -> Iterator[duckdb.DuckDBPyConnection]:
-    settings: dict[str, str | bool | int | float | list[str]] = {
+    settings: Config = {
         "enable_external_access": "false",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",

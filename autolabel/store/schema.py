@@ -8,6 +8,7 @@ from the SQL files beside this module, which also hold the comments that `autola
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 import duckdb
@@ -28,6 +29,11 @@ TABLE_KEYS: dict[str, tuple[str, ...]] = {
     "prompts": ("prompt_hash",),
     "llm_calls": ("request_hash",),
     "llm_attempts": ("attempt_id",),
+    "llm_requests": ("request_hash",),
+    "llm_batches": ("submission_id",),
+    "llm_batch_items": ("submission_id", "request_hash"),
+    "llm_batch_events": ("event_id",),
+    "endpoint_probes": ("probe_id",),
     "saes": ("sae_id",),
     "corpora": ("corpus_id",),
     "evidence_sets": ("evidence_set_id",),
@@ -58,7 +64,7 @@ def sql_file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration("m001_initial", sql_file("m001_initial.sql")),)
+MIGRATIONS: tuple[Migration, ...] = tuple(Migration(name, sql_file(f"{name}.sql")) for name in ("m001_initial", "m002_llm_engine"))
 """In order; append only."""
 
 _TABLE_COMMENT = re.compile(r"^-- table: (?P<comment>.+)$")
@@ -111,6 +117,23 @@ def apply_migration(connection: duckdb.DuckDBPyConnection, migration: Migration,
 def create_views(connection: duckdb.DuckDBPyConnection) -> None:
     """Make every view anew, as this version defines it."""
     connection.execute(sql_file("views.sql"))
+
+
+def has_newest_views(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether a file has the views as this version defines them; others may be there too."""
+    return _newest_views() <= _views(connection)
+
+
+@cache
+def _newest_views() -> set[tuple[str, ...]]:
+    with duckdb.connect(":memory:") as connection:
+        create_tables(connection)
+        create_views(connection)
+        return _views(connection)
+
+
+def _views(connection: duckdb.DuckDBPyConnection) -> set[tuple[str, ...]]:
+    return set(connection.execute("SELECT view_name, sql, comment FROM duckdb_views() WHERE NOT internal").fetchall())
 
 
 def create_tables(connection: duckdb.DuckDBPyConnection) -> None:

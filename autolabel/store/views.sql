@@ -118,12 +118,15 @@ WITH decisions AS (
     SELECT evidence_set_id, run_id FROM labels
     UNION SELECT evidence_set_id, run_id FROM scores
     UNION SELECT evidence_set_id, run_id FROM choices
+), job_runs AS ( -- a run that ended before it kept anything of the set counts with the run that resumed it
+    SELECT evidence_set_id, run_id FROM set_runs
+    UNION SELECT s.evidence_set_id, o.run_id FROM set_runs s JOIN runs r USING (run_id) JOIN runs o ON o.job_hash = r.job_hash
 ), spending AS (
     SELECT
         r.evidence_set_id, a.feature_index,
-        CASE WHEN bool_or(a.status = 'ok' AND a.cost_usd IS NULL) THEN NULL ELSE coalesce(sum(a.cost_usd), 0) END AS cost_usd,
+        CASE WHEN bool_or(a.cost_usd IS NULL AND a.charged_tokens > 0) THEN NULL ELSE coalesce(sum(a.cost_usd), 0) END AS cost_usd,
         (coalesce(sum(a.prompt_tokens), 0) + coalesce(sum(a.completion_tokens), 0))::BIGINT AS llm_tokens
-    FROM llm_attempts a JOIN set_runs r USING (run_id)
+    FROM llm_attempts a JOIN job_runs r USING (run_id)
     WHERE a.feature_index IS NOT NULL
     GROUP BY ALL
 )
@@ -195,3 +198,28 @@ WITH outcomes AS (
 )
 SELECT * FROM counted WHERE status <> 'ok' ORDER BY run_id, kept_in, stage, status;
 COMMENT ON VIEW failures IS 'run, stage and status other than ok, with how many rows ended so (n) of how many (n_all)';
+
+CREATE OR REPLACE VIEW spend AS
+SELECT
+    a.run_id, r.command, r.status AS run_status, a.stage, a.endpoint_id, a.model_requested, a.via, a.feature_index,
+    count(*) AS n_attempts, count(*) FILTER (a.status = 'ok') AS n_ok, count(*) FILTER (a.status <> 'ok') AS n_failed,
+    coalesce(sum(a.prompt_tokens), 0)::BIGINT AS prompt_tokens,
+    coalesce(sum(a.cached_tokens), 0)::BIGINT AS cached_tokens,
+    coalesce(sum(a.completion_tokens), 0)::BIGINT AS completion_tokens,
+    coalesce(sum(a.reasoning_tokens), 0)::BIGINT AS reasoning_tokens,
+    sum(a.charged_tokens)::BIGINT AS charged_tokens,
+    sum(a.cost_usd) AS cost_usd,
+    count(*) FILTER (a.cost_usd IS NULL) AS n_unpriced
+FROM llm_attempts a
+LEFT JOIN runs r ON r.run_id = a.run_id
+GROUP BY ALL
+ORDER BY min(a.started_utc), a.run_id, a.stage, a.endpoint_id, a.model_requested, a.via, a.feature_index NULLS FIRST;
+COMMENT ON VIEW spend IS 'run, stage, endpoint, model, way of sending and feature (NULL where none), with what was sent and charged';
+COMMENT ON COLUMN spend.n_failed IS 'attempts that were not ok, whatever the reason';
+COMMENT ON COLUMN spend.prompt_tokens IS 'input tokens used, cached ones included, as far as the endpoint said';
+COMMENT ON COLUMN spend.cached_tokens IS 'of these, served from the endpoint''s cache';
+COMMENT ON COLUMN spend.completion_tokens IS 'output tokens used, thinking included';
+COMMENT ON COLUMN spend.reasoning_tokens IS 'of these, spent thinking';
+COMMENT ON COLUMN spend.charged_tokens IS 'tokens counted against a budget: used, or reserved where the endpoint did not say';
+COMMENT ON COLUMN spend.cost_usd IS 'money charged, USD, for the attempts with a known price; NULL when there are none';
+COMMENT ON COLUMN spend.n_unpriced IS 'attempts whose price is unknown and which cost_usd leaves out';

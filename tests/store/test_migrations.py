@@ -5,19 +5,22 @@ import duckdb
 import pytest
 
 from autolabel.errors import SchemaTooNew, StoreError, StoreLocked
-from autolabel.store import migrations, schema
+from autolabel.store import maintenance, migrations, schema
 from autolabel.store.connection import Database
+from autolabel.store.maintenance import check
 from autolabel.store.migrations import migrate
-from autolabel.store.schema import MIGRATIONS, TABLE_KEYS, Migration
-from tests.store.builders import rows
+from autolabel.store.run_store import RunStore
+from autolabel.store.schema import MIGRATIONS, TABLE_KEYS, Migration, apply_migration
+from tests.store.builders import attempt, rows
 from tests.store.processes import holding
 
-VIEWS = ("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures")
+VIEWS = ("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend")
+NAMES = ["m001_initial", "m002_llm_engine"]
 
 
 def test_a_new_file_gets_every_table_and_every_view_selects(tmp_path: Path) -> None:
     path = tmp_path / "deeper" / "labels.duckdb"
-    assert migrate(path) == ["m001_initial"]
+    assert migrate(path) == NAMES
     tables = {row["table_name"] for row in rows(path, "SELECT table_name FROM duckdb_tables()")}
     assert tables == {*TABLE_KEYS, schema.MARKER}
     assert {row["view_name"] for row in rows(path, "SELECT view_name FROM duckdb_views() WHERE NOT internal")} == set(VIEWS)
@@ -66,27 +69,113 @@ def test_a_failing_later_migration_leaves_the_file_as_it_was(tmp_path: Path, mon
     path = tmp_path / "x.duckdb"
     if not is_new:
         migrate(path)
-    bad = Migration("m002_bad", "ALTER TABLE runs ADD COLUMN extra INTEGER;\nSELECT nonsense;")
+    bad = Migration("m999_bad", "ALTER TABLE runs ADD COLUMN extra INTEGER;\nSELECT nonsense;")
     with monkeypatch.context() as patch:
         patch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, bad))
         with pytest.raises(StoreError, match="nonsense"):
             migrate(path)
     migrate(path)
-    assert rows(path, f"SELECT name FROM {schema.MARKER}") == [{"name": "m001_initial"}]
+    assert rows(path, f"SELECT name FROM {schema.MARKER} ORDER BY name") == [{"name": name} for name in NAMES]
     assert "extra" not in {row["column_name"] for row in rows(path, "SELECT column_name FROM duckdb_columns()")}
 
 
 def test_a_later_migration_keeps_the_rows(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = rows(database, "SELECT * FROM labels ORDER BY label_id")
-    good = Migration("m002_good", "ALTER TABLE labels ADD COLUMN note VARCHAR;\nCOMMENT ON COLUMN labels.note IS 'x';")
+    good = Migration("m999_good", "ALTER TABLE labels ADD COLUMN note VARCHAR;\nCOMMENT ON COLUMN labels.note IS 'x';")
     monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, good))
     monkeypatch.setattr("autolabel.store.connection.MIGRATIONS", (*MIGRATIONS, good))
-    with pytest.raises(StoreError, match=r"older schema .without m002_good.*db migrate"), Database(database).read():
+    with pytest.raises(StoreError, match=r"older schema .without m999_good.*db migrate"), Database(database).read():
         pass
     with pytest.raises(StoreError, match="older schema"), Database(database).write():
         pass
-    assert migrate(database) == ["m002_good"]
+    assert migrate(database) == ["m999_good"]
     assert rows(database, "SELECT * FROM labels ORDER BY label_id") == [row | {"note": None} for row in before]
+
+
+FIRST_ROWS = """
+INSERT INTO runs (run_id, command, config, config_hash, seed, code_version, status, message, started_utc, finished_utc)
+VALUES ('r', 'run', '{"a": 1}', 'c', 7, '0.1', 'done', NULL, '2026-01-02 03:04:05', '2026-01-02 04:00:00');
+INSERT INTO llm_attempts
+    (attempt_id, request_hash, run_id, stage, feature_index, endpoint_id, model_requested, status, error,
+     prompt_tokens, cached_tokens, completion_tokens, cost_usd, latency_ms, started_utc)
+VALUES
+    ('a1', 'q1', 'r', 'label', 3, 'https://api.test/v1', 'big', 'ok', NULL, 100, 20, 10, NULL, 12.5, '2026-01-02 03:04:06'),
+    ('a2', 'q2', 'r', 'score', NULL, 'https://api.test/v1', 'big', 'failed', 'HTTP 500', NULL, NULL, NULL, NULL, 3.5, '2026-01-02 03:04:07'),
+    ('a3', 'q3', 'r', 'score', 4, 'local', 'small', 'ok', NULL, 50, 0, 5, 0, 1.5, '2026-01-02 03:04:08');
+"""
+
+
+@pytest.fixture
+def of_the_first_version(tmp_path: Path) -> Path:
+    """A database that has only been through the first migration, with a run and its attempts."""
+    path = tmp_path / "old.duckdb"
+    with duckdb.connect(str(path)) as connection:
+        connection.begin()
+        apply_migration(connection, MIGRATIONS[0], "0.1")
+        connection.execute(FIRST_ROWS)
+        connection.execute("CREATE VIEW failures AS SELECT run_id, stage, status FROM llm_attempts")
+        connection.commit()
+    return path
+
+
+def test_the_second_migration_keeps_runs_and_attempts(of_the_first_version: Path) -> None:
+    path = of_the_first_version
+    with duckdb.connect(str(path), read_only=True) as connection:
+        before = {
+            table: connection.sql(f"FROM {table} ORDER BY ALL").to_arrow_table().to_pylist() for table in ("runs", "llm_attempts")
+        }
+    with pytest.raises(StoreError, match=r"older schema .without m002_llm_engine"), Database(path).read():
+        pass
+    assert migrate(path) == ["m002_llm_engine"]
+    assert rows(path, "FROM runs") == [row | {"job_hash": None} for row in before["runs"]]
+    nothing = {"base_url": None, "http_status": None, "input_bytes": None, "reasoning_tokens": None}
+    new = [
+        nothing | {"via": "live", "charged_tokens": 110},
+        nothing | {"via": "live", "charged_tokens": 0},
+        nothing | {"via": "local", "charged_tokens": 55},
+    ]
+    found = rows(path, "FROM llm_attempts ORDER BY attempt_id")
+    assert found == [row | added for row, added in zip(before["llm_attempts"], new, strict=True)]
+    assert check(Database(path)) == []
+    assert maintenance.schema(path) == maintenance.schema()
+    assert not any("_before" in row["table_name"] for row in rows(path, "SELECT table_name FROM duckdb_tables()"))
+
+
+def test_the_second_migration_lets_new_rows_in(of_the_first_version: Path) -> None:
+    with RunStore.open(of_the_first_version, "r2") as store:
+        store.start_run("run", {}, "c", 0, "job")
+        store.record(None, attempt("q4", via="batch", http_status=429, charged_tokens=0))
+        store.finish_run("out_of_budget", "--max-calls 1")
+    assert rows(of_the_first_version, "SELECT run_id, job_hash, status FROM runs ORDER BY run_id") == [
+        {"run_id": "r", "job_hash": None, "status": "done"},
+        {"run_id": "r2", "job_hash": "job", "status": "out_of_budget"},
+    ]
+
+
+def test_a_migration_that_fails_leaves_the_file_of_before(of_the_first_version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = Migration(MIGRATIONS[1].name, MIGRATIONS[1].sql + "\nSELECT nonsense;")
+    with monkeypatch.context() as patch:
+        patch.setattr(schema, "MIGRATIONS", (MIGRATIONS[0], broken))
+        with pytest.raises(StoreError, match="nonsense"):
+            migrate(of_the_first_version)
+    with duckdb.connect(str(of_the_first_version), read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM llm_attempts").fetchall() == [(3,)]
+        assert connection.execute("SELECT count(*) FROM failures").fetchall() == [(3,)]
+    assert migrate(of_the_first_version) == ["m002_llm_engine"]
+
+
+def test_a_file_that_lacks_nothing_is_not_written(database: Path) -> None:
+    with Database(database).write() as connection:
+        connection.execute("CREATE VIEW of_somebody_else AS SELECT 1 AS one")
+    with holding(database, read_only=True):
+        assert migrate(database, wait_s=0.0) == []
+
+
+def test_an_older_view_is_made_anew(database: Path) -> None:
+    with Database(database).write() as connection:
+        connection.execute("CREATE OR REPLACE VIEW spend AS SELECT 1 AS old")
+    assert migrate(database) == []
+    assert rows(database, "SELECT count(*) > 0 AS found, count(n_unpriced) > 0 AS new FROM spend") == [{"found": True, "new": True}]
 
 
 def test_a_file_of_a_later_version_is_refused(database: Path) -> None:
@@ -102,7 +191,7 @@ def test_a_file_of_a_later_version_is_refused(database: Path) -> None:
 
 def test_an_empty_database_is_adopted(tmp_path: Path) -> None:
     duckdb.connect(str(tmp_path / "x.duckdb")).close()
-    assert migrate(tmp_path / "x.duckdb") == ["m001_initial"]
+    assert migrate(tmp_path / "x.duckdb") == NAMES
 
 
 def test_a_stranger_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -1,22 +1,28 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from autolabel.errors import ConfigError, StoreError
+from autolabel.records import SPLITS
 from autolabel.store.connection import Database
 from autolabel.store.migrations import migrate
 from autolabel.store.reading import (
     alive_features,
     calibration,
+    co_firing,
     existing_predictions,
     latest_evidence_set,
+    load_chosen_labels,
     load_current_choices,
     load_feature_evidence,
+    load_firing_rates,
     load_labels,
     score_ids,
+    stored_labels,
 )
 from autolabel.store.selection import select_features
-from tests.store.builders import CONFIG, EVIDENCE, SAE, add, at, choice, evidence_set, feature, label, prediction, sae
+from tests.store.builders import CONFIG, EVIDENCE, SAE, add, at, choice, evidence_set, feature, label, prediction, sae, window
 
 
 @pytest.fixture
@@ -62,6 +68,32 @@ def test_evidence_comes_back_as_it_was_stored(db: Database) -> None:
         load_feature_evidence(db, EVIDENCE, [1, 78, 77])
 
 
+def test_evidence_of_one_split(db: Database) -> None:
+    everything = load_feature_evidence(db, EVIDENCE, [0, 4])
+    for split in SPLITS:
+        found = load_feature_evidence(db, EVIDENCE, [0, 4], split)
+        assert found[0].examples == everything[0].of(split) != ()
+        assert found[4] == everything[4]
+
+
+def test_firing_rates(db: Database) -> None:
+    assert load_firing_rates(db, EVIDENCE) == {0: 0.1, 1: 0.02, 2: 0.3, 3: 0.05, 4: 0.0, 5: 0.004}
+    assert load_firing_rates(db, "nowhere") == {}
+
+
+def test_features_that_fire_together(db: Database) -> None:
+    """0 fires in three background tiles, 1 in two of them and alone in another; what is kept as evidence alone does not count."""
+    fired = [[0, 1, 5], [0, 1], [0], [1]]
+    background = [
+        window(f"bg{i}", "test", fired_features=tiles, fired_max=[1.0] * len(tiles), fired_peak=[2] * len(tiles))
+        for i, tiles in enumerate(fired)
+    ]
+    add(db.path, windows=background)
+    assert co_firing(db, EVIDENCE, [0, 3], above=0.0) == {0: {1: 2 / 4, 5: 1 / 3}}
+    assert co_firing(db, EVIDENCE, [0, 5], above=1 / 3) == {0: {1: 2 / 4}}
+    assert co_firing(db, "nowhere", [0], above=0.0) == {}
+
+
 def test_alive_features(db: Database) -> None:
     assert alive_features(db, EVIDENCE) == [0, 1, 2, 3, 5]
 
@@ -72,6 +104,17 @@ def test_labels_come_back(db: Database) -> None:
     failed, lookup = load_labels(db, EVIDENCE, [5, 3])
     assert (failed.feature_index, failed.status, failed.text, failed.error) == (3, "unparsable", None, "the reply is empty")
     assert (lookup.predicate, lookup.shown_window_ids) == (predicate, ("w-train",))
+
+
+def test_labels_in_force_are_light(db: Database) -> None:
+    rule = {"kind": "tokens", "weights": {" dog": 1.0}}
+    by_hand = label(5, predicate=rule, origin="human", author="somebody")
+    add(db.path, labels=[by_hand], choices=[choice(5, "label-5-a", chosen_by="human"), choice(3, None, "failed")])
+    found = load_chosen_labels(db, EVIDENCE)
+    assert {feature: kept.label_id for feature, kept in found.items()} == {i: f"label-{i}-a" for i in (0, 1, 2, 5)}
+    (whole,) = load_labels(db, EVIDENCE, [5])
+    assert found[5] == replace(whole, predicate=None, shown_window_ids=())
+    assert stored_labels(db, ["label-0-a", "nobody", "label-3-a"]) == {"label-0-a", "label-3-a"}
 
 
 def test_choices_come_back(db: Database) -> None:
@@ -90,6 +133,9 @@ def test_predictions_come_back(db: Database) -> None:
     assert found["label-0-a", 0, "detection", CONFIG, "validation"][0].status == "refused"
     assert {key[1] for key in existing_predictions(db, EVIDENCE, [1])} == {1}
     assert existing_predictions(db, EVIDENCE, []) == {}
+    by_split = [existing_predictions(db, EVIDENCE, [0, 1], split) for split in ("train", "validation", "test")]
+    assert [{key[4] for key in found} for found in by_split] == [set(), {"validation"}, {"test"}]
+    assert by_split[1] | by_split[2] == existing_predictions(db, EVIDENCE, [0, 1])
 
 
 def test_scores_and_calibrations(db: Database) -> None:

@@ -3,6 +3,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import pyarrow as pa
 import pytest
 
 from autolabel.errors import StoreError, StoreLocked
-from autolabel.store import run_store as module
+from autolabel.store import draining as module
+from autolabel.store import journal
 from autolabel.store.connection import Database
 from autolabel.store.journal import Journal
 from autolabel.store.maintenance import diff
 from autolabel.store.run_store import RunStore
-from tests.store.builders import attempt, call, feature, label, make_database, prediction, rows, window
+from tests.store.builders import attempt, feature, label, make_database, prediction, rows, window
 from tests.store.processes import holding
 
 CHILD = """
@@ -109,6 +111,50 @@ def test_what_cannot_be_drained_at_the_end_waits_for_the_next_run(path: Path, ca
     assert rows(path, "SELECT run_id, status FROM runs") == [{"run_id": "run-1", "status": "done"}]
 
 
+def test_a_run_begins_beside_a_reader(path: Path) -> None:
+    with RunStore.open(path, "run-1") as store:
+        store.start_run("run", {}, "c", 0, "job")
+        store.finish_run("failed", "the key is wrong")
+    with holding(path, read_only=True):
+        store = RunStore.open(path, "run-2", wait_s=0.0)
+        store.start_run("run", {}, "c", 0, "job")
+        store.append("labels", [label(1)])
+        store.close(wait_s=0.0)
+        assert [row["run_id"] for row in rows(path, "FROM runs")] == ["run-1"]
+        with pytest.raises(StoreLocked):
+            RunStore.open(path, "run-3", wait_s=0.0)
+    with RunStore.open(path, "run-3"):
+        assert rows(path, "SELECT run_id, job_hash, status FROM runs ORDER BY run_id") == [
+            {"run_id": "run-1", "job_hash": "job", "status": "failed"},
+            {"run_id": "run-2", "job_hash": "job", "status": "interrupted"},
+        ]
+        assert count(path, "labels") == 1
+
+
+def test_a_write_that_waits_for_a_reader_does_not_keep_others_from_reading(path: Path) -> None:
+    with RunStore.open(path, "run-1") as store:
+        with holding(path, read_only=True):
+            waiting = threading.Thread(target=store.insert_many, args=({"labels": [label(1)]},))
+            waiting.start()
+            assert all(count(path, "labels") == 0 for _ in range(5))
+            assert waiting.is_alive()
+        waiting.join()
+        assert count(path, "labels") == 1
+
+
+def test_rows_of_several_tables_are_kept_with_one_write(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[int] = []
+    fsync = os.fsync
+    with RunStore.open(path, "run-1") as store:
+        store.append("labels", [label(0)])
+        monkeypatch.setattr(os, "fsync", lambda descriptor: (synced.append(descriptor), fsync(descriptor))[1])
+        store.keep([("labels", label(1)), ("llm_attempts", attempt("q"))])
+        assert synced
+        with pytest.raises(ValueError, match="start_run"):
+            store.keep([("labels", label(2)), ("runs", {})])
+    assert (count(path, "labels"), count(path, "llm_attempts")) == (2, 1)
+
+
 def test_a_second_run_is_refused_by_name(path: Path) -> None:
     with RunStore.open(path, "run-1"), pytest.raises(StoreLocked, match=f"labels.duckdb is in use by a run, PID {os.getpid()};"):
         RunStore.open(path, "run-2")
@@ -147,7 +193,8 @@ def test_rows_are_kept_once(path: Path) -> None:
         ("labels", label(1) | {"colour": "red"}, "no column 'colour'"),
         ("labels", label(1, text=None), "CHECK constraint"),
         ("labels", {"label_id": "x"}, "NOT NULL constraint"),
-        ("labels", label(1, concepts="{not json"), "JSON"),
+        ("labels", label(1, concepts="{not json"), "a row of 'labels': column 'concepts' is not JSON"),
+        ("labels", label(1, concepts='{"a": NaN}'), "NaN is no JSON value"),
         ("predictions", prediction(0, "l", "w", None), "CHECK constraint"),
         ("features", feature(-1), "CHECK constraint"),
         ("features", feature(1, n_tiles_fired="many"), "cannot be stored"),
@@ -208,41 +255,6 @@ def test_bulk_rows_from_arrow(path: Path) -> None:
     assert (count(path, "features"), count(path, "windows")) == (3, 0)
 
 
-def test_a_reply_is_found_from_the_moment_it_is_recorded(path: Path) -> None:
-    reply = {"text": "pets", "tokens": ({"text": "a", "logprob": -0.5},)}
-    stored = {"text": "pets", "tokens": [{"text": "a", "logprob": -0.5}]}
-    with RunStore.open(path, "run-1") as store:
-        assert store.get("r1") is None
-        store.record(call("r1", reply), attempt("r1"))
-        store.record(None, attempt("r2", status="refused", error="no"))
-        assert store.get("r1") == stored
-        assert store.get("r2") is None
-        store.drain()
-        assert store.get("r1") == stored
-        store.record(call("r1", {"text": "second"}), attempt("r1", attempt_id="again"))
-        assert store.get("r1") == stored
-    with RunStore.open(path, "run-2") as store:
-        store.prefetch(["r1", "r2"])
-        assert store.get("r1") == stored
-        store.prefetch([])
-        assert store.get("r1") == stored
-        assert store.get("r2") is None
-    assert count(path, "llm_calls") == 1
-    assert rows(path, "SELECT status FROM llm_attempts ORDER BY attempt_id") == [
-        {"status": "ok"},
-        {"status": "ok"},
-        {"status": "refused"},
-    ]
-
-
-def test_an_attempt_without_an_id_gets_one(path: Path) -> None:
-    anonymous = {name: value for name, value in attempt("r").items() if name != "attempt_id"}
-    with RunStore.open(path, "run-1") as store:
-        store.record(None, anonymous)
-        store.record(None, anonymous)
-    assert count(path, "llm_attempts") == 2
-
-
 def test_how_a_run_ended(path: Path) -> None:
     with RunStore.open(path, "run-1") as store:
         store.start_run("run", {"a": 1}, "c", 7)
@@ -295,8 +307,9 @@ def test_a_torn_last_line_is_dropped_with_a_warning(path: Path, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("damage", [b"\x00\x01\n", b"[]\n", b'{"table": "labels"}\n'])
-def test_a_damaged_line_is_named(path: Path, tmp_path: Path, damage: bytes) -> None:
+def test_a_damaged_line_is_named(path: Path, tmp_path: Path, damage: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     first, _, third = lines_of(path, tmp_path)
+    monkeypatch.setattr("autolabel.store.journal.PIECE_BYTES", 10)
     journal_of(path).write_bytes(first + damage + third)
     for _ in range(2):
         with pytest.raises(StoreError, match=r"labels.duckdb.journal.draining: line 2 is damaged"):
@@ -316,9 +329,9 @@ def test_a_line_that_fits_no_table_is_named(path: Path, tmp_path: Path) -> None:
 def test_a_drain_that_fails_in_the_background_is_told_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "DRAIN_EVERY_S", 0.02)
     store = RunStore.open(path, "run-1")
-    monkeypatch.setattr(Journal, "entries", lambda self: (_ for _ in ()).throw(StoreError("the disk is gone")))
+    monkeypatch.setattr(Journal, "next_piece", lambda self: (_ for _ in ()).throw(StoreError("the disk is gone")))
     store.append("labels", [label(1)])
-    store._drainer.join(timeout=5)
+    store._drain._thread.join(timeout=5)
     with pytest.raises(StoreError, match="the disk is gone"):
         store.drain()
     with pytest.raises(StoreError, match="the disk is gone"):
@@ -328,46 +341,32 @@ def test_a_drain_that_fails_in_the_background_is_told_later(path: Path, monkeypa
         assert count(path, "labels") == 1
 
 
-def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "x.duckdb")
-    journal.append([("labels", {"a": 1})])
-    whole = journal.path.read_bytes()
-    write = os.write
-    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:5]))
-    with pytest.raises(StoreError, match="make room"):
-        journal.append([("labels", {"a": 2})])
-    monkeypatch.undo()
-    assert journal.path.read_bytes() == whole
-    assert journal.waiting()
-    journal.close()
+def test_a_drain_goes_on_where_it_was_stopped(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "PIECE_BYTES", 10)
+    opened: list[str] = []
+    write = Database.write
+
+    def write_five_times(self: Database, wait_s: float) -> Any:
+        opened.append("file")
+        if len(opened) == 6:
+            raise StoreLocked("somebody reads")
+        return write(self, wait_s)
+
+    with RunStore.open(path, "run-1") as store:
+        store.append("labels", [label(number) for number in range(8)])
+        monkeypatch.setattr(Database, "write", write_five_times)
+        with pytest.raises(StoreLocked, match="somebody reads"):
+            store.drain(wait_s=0.0)
+        assert count(path, "labels") == 5
+        store.append("labels", [label(8)])
+        store.drain(wait_s=0.0)
+        assert len(opened) == 6 + 3 + 1
+        monkeypatch.undo()
+    assert rows(path, "SELECT feature_index FROM labels ORDER BY 1") == [{"feature_index": number} for number in range(9)]
 
 
-def test_a_disk_that_is_full_from_the_start_leaves_no_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "x.duckdb")
-    monkeypatch.setattr(os, "write", lambda descriptor, data: 0)
-    with pytest.raises(StoreError, match="make room"):
-        journal.append([("labels", {"a": 1})])
-    monkeypatch.undo()
-    journal.close()
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sync_that_fails_stops_the_next_append(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal(tmp_path / "x.duckdb")
-    journal.append([("labels", {"a": 1})])
-
-    def broken(descriptor: int) -> None:
-        raise OSError("input/output error")
-
-    monkeypatch.setattr(os, "fsync", broken)
-    journal._unsynced.set()
-    deadline = time.monotonic() + 5
-    while journal._failure is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    monkeypatch.undo()
-    with pytest.raises(StoreError, match="input/output error"):
-        journal.append([("labels", {"a": 2})])
-    journal.close()
+def test_a_larger_database_is_written_less_often() -> None:
+    assert [module.pause_after(work_s) for work_s in (0.0, 0.05, 1.0, 100.0)] == [2.0, 2.0, 20.0, 60.0]
 
 
 def test_the_same_work_makes_the_same_file(tmp_path: Path) -> None:

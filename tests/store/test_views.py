@@ -96,19 +96,73 @@ def test_numbers_of_a_labelled_feature(database: Path) -> None:
 
 
 def test_an_unknown_price_is_not_free(database: Path) -> None:
+    unknown = {"cost_usd": None, "endpoint_id": "api", "via": "live"}
     add(
         database,
         "run-2",
         labels=[label(5)],
         llm_attempts=[
-            attempt("x", feature_index=5, cost_usd=None),
-            attempt("y", feature_index=3, cost_usd=None, status="failed", prompt_tokens=None),
+            attempt("x", feature_index=5, status="refused", **unknown),
+            attempt("y", feature_index=3, status="failed", prompt_tokens=None, charged_tokens=0, **unknown),
+            attempt("z", feature_index=3, status="failed", prompt_tokens=None, completion_tokens=None, cost_usd=0.5),
         ],
     )
     found = features(database, "cost_usd, llm_tokens")
     assert found[5]["cost_usd"] is None
-    assert (found[3]["cost_usd"], found[3]["llm_tokens"]) == (0.01, 110 + 10)
+    assert (found[3]["cost_usd"], found[3]["llm_tokens"]) == (pytest.approx(0.51), 110 + 10)
     assert found[4]["cost_usd"] == 0
+
+
+def test_a_run_that_kept_nothing_counts_with_the_one_that_resumed_it(database: Path) -> None:
+    for run_id, job, tables in (
+        ("killed", "job", {"llm_attempts": [attempt("k", feature_index=5, cost_usd=0.25)]}),
+        ("another", "other job", {"llm_attempts": [attempt("o", feature_index=5, cost_usd=9.0)]}),
+        ("resumed", "job", {"llm_attempts": [attempt("r", feature_index=5, cost_usd=0.5)], "labels": [label(5)]}),
+    ):
+        with RunStore.open(database, run_id) as store:
+            store.start_run("label", {}, "c", 0, job)
+            for table, given in tables.items():
+                store.append(table, given)
+    assert features(database, "cost_usd, llm_tokens")[5] == {"feature_index": 5, "cost_usd": 0.75, "llm_tokens": 220}
+
+
+def test_what_was_spent(tmp_path: Path) -> None:
+    path = tmp_path / "x.duckdb"
+    api = {"endpoint_id": "api", "base_url": "http://api.test/v1", "via": "live", "model_requested": "big"}
+    unknown = {"prompt_tokens": None, "cached_tokens": None, "completion_tokens": None}
+    with RunStore.open(path, "run-1") as store:
+        store.start_run("score", {}, "c", 0, "job")
+        store.append(
+            "llm_attempts",
+            [
+                attempt("a", **api, feature_index=1, cached_tokens=40, reasoning_tokens=4, cost_usd=0.25),
+                attempt("b", **api, feature_index=1, status="failed", **unknown, charged_tokens=500, cost_usd=0.5),
+                attempt("c", **api, feature_index=1, status="failed", **unknown, charged_tokens=0, cost_usd=0.0, http_status=400),
+                attempt("d", **api | {"via": "batch"}, feature_index=1, cost_usd=0.125),
+                attempt("e", **api, feature_index=2, status="refused", cost_usd=None, started_utc=at(2)),
+                attempt("f", **api, stage="calibrate", cost_usd=None, started_utc=at(0)),
+                attempt("g", **api, stage="calibrate", cost_usd=0.5, attempt_id="g", started_utc=at(0)),
+                attempt("h", feature_index=1, cost_usd=0.0, started_utc=at(3)),
+            ],
+        )
+        store.finish_run("out_of_budget")
+    counts = ("n_attempts", "n_ok", "n_failed")
+    tokens = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens", "charged_tokens")
+    found = rows(path, "FROM spend")
+    assert {(row["run_id"], row["command"], row["run_status"], row["model_requested"]) for row in found} == {
+        ("run-1", "score", "out_of_budget", "big")
+    }
+    assert [
+        (row["stage"], row["endpoint_id"], row["via"], row["feature_index"], *(row[name] for name in (*counts, *tokens)))
+        for row in found
+    ] == [
+        ("calibrate", "api", "live", None, 2, 2, 0, 200, 0, 20, 0, 220),
+        ("label", "api", "batch", 1, 1, 1, 0, 100, 0, 10, 0, 110),
+        ("label", "api", "live", 1, 3, 1, 2, 100, 40, 10, 4, 610),
+        ("label", "api", "live", 2, 1, 0, 1, 100, 0, 10, 0, 110),
+        ("label", "local", "local", 1, 1, 1, 0, 100, 0, 10, 0, 110),
+    ]
+    assert [(row["cost_usd"], row["n_unpriced"]) for row in found] == [(0.5, 1), (0.125, 0), (0.75, 0), (None, 1), (0.0, 0)]
 
 
 def headline(path: Path) -> tuple[str, str]:
