@@ -1,14 +1,16 @@
-"""Asking until an answer can be used: the one place where an unusable reply leads to another request.
+"""Asking until an answer can be used, and asking several questions at once.
 
-The invariant is that a rerun repeats nothing: replies that cannot be parsed stay cached under their sample number, so the same question
-walks through the same replies to the same end without a new call.
+This is the one place where an unusable reply leads to another request. The invariant is that a rerun repeats nothing: replies that
+cannot be parsed stay cached under their sample number, so the same question walks through the same replies to the same end without a
+new call.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from autolabel.errors import ModelResponseError
+from autolabel.errors import AutolabelError, ModelResponseError
 from autolabel.records import ChatModel, ChatReply, ChatRequest, Purpose
 
 T = TypeVar("T")
@@ -51,3 +53,17 @@ async def _reply(model: ChatModel, request: ChatRequest, purpose: Purpose, parse
     if isinstance(model, ChecksReplies):
         return await model.chat_checked(request, purpose, parse)
     return await model.chat(request, purpose)
+
+
+async def together(questions: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """The answers to questions asked at once, in their order; they are begun in that order too.
+
+    When one raises, the others are stopped and waited for, and that error is raised: the first one that ends a run if there are several.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(question) for question in questions]
+    except BaseExceptionGroup as several:
+        ending = [error for error in several.exceptions if isinstance(error, AutolabelError)]
+        raise (ending or several.exceptions)[0] from None
+    return [task.result() for task in tasks]

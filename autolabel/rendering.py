@@ -18,6 +18,10 @@ _LONG = {short: character for character, short in _SHORT.items()}
 _INVISIBLE = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories shown by code: controls, format (bidirectional, zero-width), lone surrogates, line and paragraph separators."""
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]+")
+_TAG = re.compile(
+    r"\|.*|.*\||/?(s|unk|pad|bos|eos|cls|sep|mask|think|image|tool_call|tool_response|(start|end)_of_(turn|image))", re.I
+)
+"""What spells a special token of some chat model when it stands between angle brackets, as marked text does."""
 _PIECE = re.compile(r"\\u\{([0-9A-F]{4,6})\}|(\\[\\<>nt])|(<<)|(>>)|([^\\<>])", re.DOTALL)
 
 
@@ -43,9 +47,16 @@ def mark(tokens: Sequence[str], positions: Iterable[int]) -> str:
     text = "".join(tokens)
     pieces, shown = [], 0
     for start, end in _spans(text, tokens, positions):
-        pieces += [escape(text[shown:start]), "<<", escape(text[start:end]), ">>"]
+        pieces += [escape(text[shown:start]), "<<", _marked(text[start:end]), ">>"]
         shown = end
     return "".join([*pieces, escape(text[shown:])])
+
+
+def _marked(text: str) -> str:
+    """Marked text; where the marks would make a special token of it, its first character is shown by code."""
+    if not _TAG.fullmatch(text):
+        return escape(text)
+    return f"\\u{{{ord(text[0]):04X}}}{escape(text[1:])}"
 
 
 def _spans(text: str, tokens: Sequence[str], positions: Iterable[int]) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, rankdata
 
 from autolabel.intervals import (
     FLOOR,
@@ -16,6 +16,7 @@ from autolabel.intervals import (
     firing_rate_upper,
     intraclass_correlation,
     logit_interval,
+    mid_ranks,
     mover_mean,
     newcombe_bounds,
     rule_of_three,
@@ -46,6 +47,11 @@ def test_contradictory_estimates_cannot_be_made(
     value, low, high, reason = parts
     with pytest.raises(ValueError, match=r"has no value|must have|width 0"):
         Estimate(value, low, high, 1, None, reason)
+
+
+@given(st.lists(st.integers(-5, 5) | st.floats(-1, 1), min_size=1, max_size=80))
+def test_ties_share_their_mean_rank(values: list[float]) -> None:
+    assert mid_ranks(np.array(values, dtype=np.float64)).tolist() == rankdata(values).tolist()
 
 
 def test_unscored_says_why() -> None:

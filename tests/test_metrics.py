@@ -89,6 +89,44 @@ def test_all_firing_tiles_last_is_the_least_possible() -> None:
     assert -0.22 < (estimate.value or 0) < -0.15
 
 
+def by_counting(values: NDArray[np.int64], times: NDArray[np.float64]) -> float:
+    """Average precision of an exam of 20 + 20 + 20 tiles of which each counts so often, threshold by threshold."""
+    weights = times / np.repeat(times.reshape(3, 20).sum(axis=1), 20)
+    total, found = 0.0, 0.0
+    for threshold in sorted(set(values.tolist()), reverse=True):
+        above = values >= threshold
+        gain = weights[above & FIRES].sum() - found
+        found += gain
+        total += gain * found / weights[above].sum() if gain else 0.0
+    return float(total)
+
+
+@given(GRID, CLUSTERS)
+@settings(max_examples=20)
+def test_average_precision_of_every_draw_is_what_counting_gives(values: NDArray[np.int64], clusters: list[int]) -> None:
+    exam = ranking.Exam.of(STRATA, clusters)
+    weights = exam.resample(seed=4)
+    found = exam.average_precision(values.astype(np.float64), weights)
+    assert weights.shape == (60, len(found))
+    assert found == pytest.approx([by_counting(values, times) for times in _times(exam)], abs=1e-12)
+    assert exam.average_precision(values.astype(np.float64)) == pytest.approx([by_counting(values, np.ones(60))], abs=1e-12)
+
+
+def _times(exam: ranking.Exam) -> NDArray[np.float64]:
+    """How often each tile is drawn, shape (n_draws, n)."""
+    n = int(exam.documents.max()) + 1
+    times = np.random.default_rng(4).multinomial(n, np.full(n, 1 / n), size=200)[:, exam.documents].astype(np.float64)
+    return times[(times.reshape(-1, 3, 20).sum(axis=2) > 0).all(axis=1)]
+
+
+def test_the_documents_of_an_exam_are_drawn_once_for_all_labels_and_anew_for_another_exam_or_seed() -> None:
+    exam, again, other = (ranking.Exam.of(STRATA, clusters) for clusters in (DOCUMENTS, DOCUMENTS, TILES))
+    assert exam.resample(0) is again.resample(0)
+    assert not exam.resample(0).flags.writeable
+    assert not np.array_equal(exam.resample(0), exam.resample(1))
+    assert not np.array_equal(exam.resample(0), other.resample(0))
+
+
 def test_useless_predictions_without_ties_average_a_little_above_zero() -> None:
     rng = np.random.default_rng(0)
     exam = ranking.Exam.of(STRATA, TILES)

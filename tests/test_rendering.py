@@ -91,6 +91,14 @@ def test_a_token_without_text_marks_the_character_it_belongs_to() -> None:
     assert mark(["a", ""], [1]) == "a"
 
 
+@pytest.mark.parametrize("word", ["think", "s", "/s", "|im_start|", "|", "End_of_turn", "pad"])
+def test_marks_make_no_special_token_of_what_they_mark(word: str) -> None:
+    line = mark(["I ", word, " so"], [1])
+    assert f"<{word}>" not in line
+    assert unmark(line) == (f"I {word} so", ((2, 2 + len(word)),))
+    assert mark(["thinking"], [0]) == "<<thinking>>"
+
+
 def test_blanks_are_marked_where_nothing_else_is() -> None:
     assert mark(["a", "  ", "b"], [1]) == "a<<  >>b"
 

@@ -6,10 +6,11 @@ import sys
 import typer
 
 from autolabel._version import __version__
-from autolabel.cli import database, demo, prompt_files, querying, reporting, running, training
-from autolabel.errors import AutolabelError
+from autolabel.cli import database, demo, estimating, prompt_files, querying, reporting, running, training
+from autolabel.errors import AutolabelError, BudgetExceeded
+from autolabel.secrets import BlottingFormatter
 
-EXIT_FAILED, EXIT_INTERRUPTED = 1, 130
+EXIT_FAILED, EXIT_OUT_OF_BUDGET, EXIT_INTERRUPTED = 1, 3, 130
 
 app = typer.Typer(
     name="autolabel",
@@ -24,6 +25,8 @@ app.command("run")(running.run)
 app.command("collect")(running.collect)
 app.command("label")(running.label)
 app.command("score")(running.score)
+app.command("estimate")(estimating.estimate)
+app.command("spend")(estimating.spend)
 app.command("status")(reporting.status)
 app.command("show")(reporting.show)
 app.command("report")(reporting.report)
@@ -46,17 +49,19 @@ def _root(
     verbose: int = typer.Option(0, "-v", "--verbose", count=True, help="Log more; twice for everything."),
 ) -> None:
     level = (logging.WARNING, logging.INFO, logging.DEBUG)[min(verbose, 2)]
-    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(BlottingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("httpx2").setLevel(max(level, logging.WARNING) if verbose < 2 else logging.DEBUG)
 
 
 def main() -> None:
-    """Run the command line: an expected failure is one line and exit code 1, Ctrl-C is 130."""
+    """Run the command line: an expected failure is one line and exit code 1, the end of a budget 3, Ctrl-C 130."""
     try:
         app(standalone_mode=True)
     except AutolabelError as error:
         typer.echo(f"autolabel: {error}", err=True)
-        sys.exit(EXIT_FAILED)
+        sys.exit(EXIT_OUT_OF_BUDGET if isinstance(error, BudgetExceeded) else EXIT_FAILED)
     except SystemExit as ending:  # typer has made this of a KeyboardInterrupt by now
         if ending.code == EXIT_INTERRUPTED:
             typer.echo("autolabel: interrupted; what was done is kept, the same command goes on from there", err=True)

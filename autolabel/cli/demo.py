@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from autolabel.cli.running import BaseUrl, Model, run_settings
+from autolabel.cli.options import BaseUrl, Model, Yes
+from autolabel.cli.running import run_settings
 from autolabel.errors import ConfigError, DataError
 
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
@@ -25,6 +26,7 @@ def demo(
         typer.Option("--tiles-per-prompt", min=1, help="Tiles the LLM judges at once; 1 for models of a few billion parameters."),
     ] = None,
     features: Annotated[str | None, typer.Option("--features", help="These features instead of the demo's sample.")] = None,
+    yes: Yes = False,
 ) -> None:
     """Label real features of SmolLM2-135M with the demo SAE, print a table and write a report.
 
@@ -32,6 +34,7 @@ def demo(
     its likelihood chooses.
     """
     from autolabel.cli.reporting import print_labels, write_report
+    from autolabel.config import Settings, read_settings
     from autolabel.resources import resource_dir
 
     prepare(fetch)
@@ -43,7 +46,8 @@ def demo(
     overrides: dict[str, Any] = {"db": str(db), **_llm(llm_base_url, llm_model, tiles_per_prompt)}
     if features:
         overrides |= {"select.features": features, "select.sample": None}
-    run_settings(resource_dir("data") / "demo.toml", overrides, ("collect", "label", "score"), "demo", False, 0.5)
+    settings = read_settings(resource_dir("data") / "demo.toml", Settings, overrides)
+    run_settings(settings, ("collect", "label", "score"), "demo", yes=yes, max_failure_rate=0.5)
     print_labels(db)
     report = out / "report.html"
     write_report(db, "html", report)

@@ -1,5 +1,7 @@
 """Progress on stderr: a bar per stage on a terminal, a line per stage elsewhere."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 
 from rich.console import Console
@@ -21,6 +23,15 @@ class ProgressWatcher:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._bars.stop()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Take the bars off the terminal while somebody is asked something."""
+        self._bars.stop()
+        try:
+            yield
+        finally:
+            self._bars.start()
 
     def stage(self, name: str, total: int) -> None:
         """A stage begins, of so many steps."""

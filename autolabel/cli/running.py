@@ -1,22 +1,19 @@
 """`init`, `run` and its stages one by one: `collect`, `label`, `score`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from autolabel.cli.options import Device, Seed
+from autolabel.cli import options
+from autolabel.cli.options import Config
+from autolabel.cli.overriding import settings_with
 from autolabel.errors import ConfigError
 
-Config = Annotated[Path, typer.Argument(help="Settings file; `autolabel init` writes one.")]
-RunDb = Annotated[Path | None, typer.Option("--db", envvar="AUTOLABEL_DB", help="Database file; wins over the settings file.")]
-Features = Annotated[str | None, typer.Option("--features", help="Features to label, for example 3,17,100-120.")]
-Where = Annotated[
-    str | None, typer.Option("--where", help="SQL condition over feature_labels, e.g. 'firing_rate between 1e-4 and 1e-2'.")
-]
-Sample = Annotated[int | None, typer.Option("--sample", min=1, help="So many alive features, spread over firing rates.")]
-BaseUrl = Annotated[str | None, typer.Option("--llm-base-url", help="Any OpenAI-compatible server.")]
-Model = Annotated[str | None, typer.Option("--llm-model", help="Model that proposes and judges labels.")]
+if TYPE_CHECKING:
+    from autolabel.config import Settings
+    from autolabel.pipeline.costs import CostEstimate
+
 Force = Annotated[bool, typer.Option("--force", help="Collect although the load gate refuses the SAE; this is recorded.")]
 MaxFailureRate = Annotated[
     float, typer.Option("--max-failure-rate", min=0, max=1, help="Exit 1 when a larger share of features got no label.")
@@ -39,95 +36,142 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write the settings.
 
 def run(
     config: Config,
-    db: RunDb = None,
-    features: Features = None,
-    where: Where = None,
-    sample: Sample = None,
-    llm_base_url: BaseUrl = None,
-    llm_model: Model = None,
-    seed: Seed = None,
-    device: Device = None,
+    db: options.RunDb = None,
+    features: options.Features = None,
+    where: options.Where = None,
+    sample: options.Sample = None,
+    llm_base_url: options.BaseUrl = None,
+    llm_model: options.Model = None,
+    judge_base_url: options.JudgeBaseUrl = None,
+    judge_model: options.JudgeModel = None,
+    batch: options.Batch = False,
+    keep_requests: options.KeepRequests = False,
+    max_usd: options.MaxUsd = None,
+    max_tokens: options.MaxTokens = None,
+    max_calls: options.MaxCalls = None,
+    yes: options.Yes = False,
+    retry_failed: options.RetryFailed = False,
+    seed: options.Seed = None,
+    device: options.Device = None,
     force: Force = False,
     max_failure_rate: MaxFailureRate = 0.5,
 ) -> None:
-    """Collect evidence, label and score; whatever is in the database already is not done again."""
-    overrides = _overrides(db, features, where, sample, llm_base_url, llm_model, seed, device)
-    run_settings(config, overrides, ("collect", "label", "score"), "run", force, max_failure_rate)
+    """Collect evidence, label and score; whatever is in the database already is not done again.
+
+    Says what the LLM calls will cost before the first is made, and asks where that is much.
+    """
+    _run(("collect", "label", "score"), "run", **locals())
 
 
-def collect(config: Config, db: RunDb = None, seed: Seed = None, device: Device = None, force: Force = False) -> None:
+def collect(
+    config: Config,
+    db: options.RunDb = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    force: Force = False,
+) -> None:
     """Run the subject model and the SAE over the text and store the evidence for every feature."""
-    overrides = _overrides(db, None, None, None, None, None, seed, device)
-    run_settings(config, overrides, ("collect",), "collect", force, 1.0)
+    _run(("collect",), "collect", **locals())
 
 
 def label(
     config: Config,
-    db: RunDb = None,
-    features: Features = None,
-    where: Where = None,
-    sample: Sample = None,
-    llm_base_url: BaseUrl = None,
-    llm_model: Model = None,
-    seed: Seed = None,
-    device: Device = None,
+    db: options.RunDb = None,
+    features: options.Features = None,
+    where: options.Where = None,
+    sample: options.Sample = None,
+    llm_base_url: options.BaseUrl = None,
+    llm_model: options.Model = None,
+    judge_base_url: options.JudgeBaseUrl = None,
+    judge_model: options.JudgeModel = None,
+    batch: options.Batch = False,
+    keep_requests: options.KeepRequests = False,
+    max_usd: options.MaxUsd = None,
+    max_tokens: options.MaxTokens = None,
+    max_calls: options.MaxCalls = None,
+    yes: options.Yes = False,
+    retry_failed: options.RetryFailed = False,
+    seed: options.Seed = None,
+    device: options.Device = None,
     max_failure_rate: MaxFailureRate = 0.5,
 ) -> None:
     """Propose labels and choose between them on validation text, from evidence collected before."""
-    overrides = _overrides(db, features, where, sample, llm_base_url, llm_model, seed, device)
-    run_settings(config, overrides, ("label",), "label", False, max_failure_rate)
+    _run(("label",), "label", **locals())
 
 
 def score(
     config: Config,
-    db: RunDb = None,
-    features: Features = None,
-    where: Where = None,
-    sample: Sample = None,
-    llm_base_url: BaseUrl = None,
-    llm_model: Model = None,
-    seed: Seed = None,
-    device: Device = None,
+    db: options.RunDb = None,
+    features: options.Features = None,
+    where: options.Where = None,
+    sample: options.Sample = None,
+    llm_base_url: options.BaseUrl = None,
+    llm_model: options.Model = None,
+    judge_base_url: options.JudgeBaseUrl = None,
+    judge_model: options.JudgeModel = None,
+    batch: options.Batch = False,
+    keep_requests: options.KeepRequests = False,
+    max_usd: options.MaxUsd = None,
+    max_tokens: options.MaxTokens = None,
+    max_calls: options.MaxCalls = None,
+    yes: options.Yes = False,
+    retry_failed: options.RetryFailed = False,
+    seed: options.Seed = None,
+    device: options.Device = None,
 ) -> None:
     """Score the chosen labels, their nulls and their baselines on test text."""
-    overrides = _overrides(db, features, where, sample, llm_base_url, llm_model, seed, device)
-    run_settings(config, overrides, ("score",), "score", False, 1.0)
+    _run(("score",), "score", **locals())
 
 
-def _overrides(
-    db: Path | None,
-    features: str | None,
-    where: str | None,
-    sample: int | None,
-    llm_base_url: str | None,
-    llm_model: str | None,
-    seed: int | None,
-    device: str | None,
-) -> dict[str, Any]:
-    given = {
-        "db": str(db) if db else None,
-        "select.features": features,
-        "select.where": where,
-        "select.sample": sample,
-        "llm.base_url": llm_base_url,
-        "llm.model": llm_model,
-        "seed": seed,
-        "subject.device": device,
-    }
-    return {key: value for key, value in given.items() if value is not None}
+def _run(
+    stages: tuple[Any, ...],
+    command: str,
+    config: Path,
+    *,
+    force: bool = False,
+    yes: bool = False,
+    retry_failed: bool = False,
+    max_failure_rate: float = 1.0,
+    **given: Any,
+) -> None:
+    settings = settings_with(config, **given)
+    run_settings(settings, stages, command, force=force, yes=yes, retry_failed=retry_failed, max_failure_rate=max_failure_rate)
 
 
 def run_settings(
-    config: Path, overrides: dict[str, Any], stages: tuple[Any, ...], command: str, force: bool, max_failure_rate: float
+    settings: "Settings",
+    stages: tuple[Any, ...],
+    command: str,
+    *,
+    force: bool = False,
+    yes: bool = False,
+    retry_failed: bool = False,
+    max_failure_rate: float = 1.0,
 ) -> None:
-    """Run stages of a settings file with progress on stderr; exit 1 when too large a share of the features got no label."""
-    from autolabel.cli.progress import ProgressWatcher
-    from autolabel.config import Settings, read_settings
-    from autolabel.pipeline import run_stages
+    """Run stages with progress on stderr; exit 1 when too large a share of the features got no label.
 
-    settings = read_settings(config, Settings, overrides)
+    Args:
+        settings: of the run.
+        stages: of collect, label and score.
+        command: what the run is called in the database.
+        force: collect although the load gate refuses the SAE.
+        yes: spend without asking.
+        retry_failed: try again what failed in earlier runs.
+        max_failure_rate: largest share of features without a label that is no failure.
+    """
+    from autolabel.cli.estimating import ask_before_spending
+    from autolabel.cli.progress import ProgressWatcher
+    from autolabel.pipeline.running import run_stages
+
     with ProgressWatcher() as watcher:
-        outcome = run_stages(settings, stages, watcher, command=command, force=force)
+
+        def before_spending(estimate: "CostEstimate") -> None:
+            with watcher.paused():
+                ask_before_spending(estimate, settings.budget, yes)
+
+        outcome = run_stages(
+            settings, stages, watcher, command=command, force=force, retry_failed=retry_failed, before_spending=before_spending
+        )
     if not outcome.n_features:
         typer.echo(f"evidence set {outcome.evidence_set_id} is in {settings.db}")
         return

@@ -7,7 +7,7 @@ of solved items. Either way it proposes several candidates from different window
 from collections.abc import Sequence
 
 from autolabel import prompts
-from autolabel.asking import ask
+from autolabel.asking import ask, together
 from autolabel.errors import ModelResponseError
 from autolabel.labelers.base import NOTHING_TO_SHOW, draft, shown_firing, shown_silent, with_text, without_text
 from autolabel.parsing import parse_label
@@ -50,8 +50,8 @@ class ChatExplainer:
         return list(found.values())
 
     async def fill(self, drafts: Sequence[Label], evidence: FeatureEvidence) -> list[Label]:
-        """Ask for each draft; a reply that cannot be used is asked for again, then recorded as what it was."""
-        return [await self._fill(label, evidence) for label in drafts]
+        """Ask for all drafts at once; a reply that cannot be used is asked for again, then recorded as what it was."""
+        return await together(self._fill(label, evidence) for label in drafts)
 
     async def _fill(self, label: Label, evidence: FeatureEvidence) -> Label:
         shown = windows(evidence, label.shown_window_ids)

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from autolabel.errors import AutolabelError
 from autolabel.metrics import Estimate, label_score
-from autolabel.pipeline.workspace import Workspace
-from autolabel.records import Label, Prediction, Purpose, Split
+from autolabel.pipeline.workspace import LoadedFeature, Workspace
+from autolabel.records import Label, Prediction, Purpose
 from autolabel.scorers.base import Scorer
 
 logger = logging.getLogger(__name__)
@@ -16,28 +16,26 @@ BOOTSTRAP_SEED = 0
 
 
 async def examine(
-    workspace: Workspace, feature: int, scorer: Scorer, labels: Sequence[Label], split: Split, purpose: Purpose
+    workspace: Workspace, feature: LoadedFeature, scorer: Scorer, labels: Sequence[Label], purpose: Purpose
 ) -> dict[str, list[Prediction]]:
     """Predictions per label id on the exam of `feature`, in the exam's order; only what is missing is asked."""
-    missing = [label for label in labels if workspace.predictions(label, feature, scorer.info, split) is None]
+    missing = [label for label in labels if feature.predictions(label, scorer.info) is None]
     if missing:
-        exam = workspace.evidence[feature].exam(split)
         try:
-            found = await scorer.predict(missing, exam, purpose)
+            found = await scorer.predict(missing, feature.exam, purpose)
         except AutolabelError:
             raise
         except Exception as error:
-            logger.exception("feature %d: scorer '%s' failed", feature, scorer.info.name)
+            logger.exception("feature %d: scorer '%s' failed", feature.index, scorer.info.name)
             why = f"{type(error).__name__}: {error}"
-            found = [[Prediction(example.window_id, None, "failed", why) for example in exam] for _ in missing]
-        workspace.add_predictions(feature, scorer.info, split, list(zip(missing, found, strict=True)))
-    return {label.label_id: workspace.predictions(label, feature, scorer.info, split) or [] for label in labels}
+            found = [[Prediction(example.window_id, None, "failed", why) for example in feature.exam] for _ in missing]
+        await workspace.aside(workspace.add_predictions, feature, scorer.info, list(zip(missing, found, strict=True)))
+    return {label.label_id: feature.predictions(label, scorer.info) or [] for label in labels}
 
 
-def headline_estimate(workspace: Workspace, feature: int, split: Split, predictions: Sequence[Prediction]) -> Estimate:
+def headline_estimate(feature: LoadedFeature, predictions: Sequence[Prediction]) -> Estimate:
     """`label_score` over the exam's tiles that have an answer."""
-    exam = workspace.evidence[feature].exam(split)
-    answered = [(e, p.value) for e, p in zip(exam, predictions, strict=True) if p.value is not None]
+    answered = [(e, p.value) for e, p in zip(feature.exam, predictions, strict=True) if p.value is not None]
     return label_score(
         [value for _, value in answered],
         [str(e.stratum) for e, _ in answered],

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from autolabel.asking import together
 from autolabel.calibration import CalibrationCase, load_calibration_items
 from autolabel.hashing import content_id
 from autolabel.metrics import Estimate, auroc
@@ -20,7 +21,7 @@ def calibration_id(info: ScorerInfo) -> str:
 
 
 async def calibrate(scorer: Scorer) -> dict[str, Any]:
-    """Try a scorer on the shipped examples; a row of `calibrations`, without `run_id` and `created_utc`.
+    """Try a scorer on all shipped examples at once; a row of `calibrations`, without `run_id` and `created_utc`.
 
     Values are ranked within each label before they are pooled, as exams are taken label by label.
     """
@@ -29,8 +30,9 @@ async def calibrate(scorer: Scorer) -> dict[str, Any]:
     clusters: list[str] = []
     said_yes: list[tuple[bool, bool]] = []
     n_failed = 0
-    for case in load_calibration_items():
-        (predictions,) = await scorer.predict([_label(case)], case.examples, Purpose("calibrate"))
+    cases = load_calibration_items()
+    found = await together(scorer.predict([_label(case)], case.examples, Purpose("calibrate")) for case in cases)
+    for case, (predictions,) in zip(cases, found, strict=True):
         answered = [(p.value, e.fires) for p, e in zip(predictions, case.examples, strict=True) if p.value is not None]
         n_failed += len(predictions) - len(answered)
         values = [value for value, _ in answered]

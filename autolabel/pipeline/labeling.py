@@ -1,15 +1,15 @@
 """Proposing labels for a feature and choosing between them on validation text."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from autolabel.errors import AutolabelError, ModelResponseError
 from autolabel.labelers.base import Labeler, without_text
 from autolabel.metrics import Estimate
 from autolabel.pipeline.examining import examine, headline_estimate
-from autolabel.pipeline.workspace import Workspace
-from autolabel.records import Label, Purpose, ScorerName
-from autolabel.scorers.base import Scorer
+from autolabel.pipeline.workspace import LoadedFeature, Workspace
+from autolabel.records import Label, Prediction, Purpose, ScorerName
+from autolabel.scorers.base import Scorer, ScorerInfo
 
 logger = logging.getLogger(__name__)
 
@@ -17,47 +17,64 @@ CHOOSING_ORDER = ("detection", "likelihood", "embedding", "fuzzing", "rule")
 """The first admitted scorer in this order chooses between labels. `rule` can only choose among labels that carry a predicate."""
 
 
-async def propose(workspace: Workspace, feature: int, labelers: Sequence[Labeler]) -> None:
+async def propose(workspace: Workspace, feature: LoadedFeature, labelers: Sequence[Labeler]) -> None:
     """Try for every label that the labelers have in mind for a feature and that the database lacks."""
-    evidence = workspace.evidence[feature]
-    for labeler in labelers:
-        missing = [draft for draft in labeler.drafts(evidence) if draft.label_id not in workspace.labels]
-        if not missing:
-            continue
-        try:
-            filled = await labeler.fill(missing, evidence)
-        except AutolabelError:
-            raise
-        except Exception as error:
-            logger.exception("feature %d: labeler '%s' failed", feature, labeler.method)
-            why = ModelResponseError("failed", f"{type(error).__name__}: {error}")
-            filled = [without_text(draft, why) for draft in missing]
-        workspace.add_labels(filled)
+    made = [label for labeler in labelers for label in await _made(feature, labeler)]
+    if made:
+        await workspace.aside(workspace.add_labels, feature, made)
 
 
-async def choose(workspace: Workspace, feature: int, scorer: Scorer | None) -> None:
+async def _made(feature: LoadedFeature, labeler: Labeler) -> list[Label]:
+    """What came of the labels of one labeler that are lacking."""
+    missing: list[Label] = []
+    try:
+        missing = [draft for draft in labeler.drafts(feature.evidence) if draft.label_id not in feature.labels]
+        return await labeler.fill(missing, feature.evidence) if missing else []
+    except AutolabelError:
+        raise
+    except Exception as error:
+        logger.exception("feature %d: labeler '%s' failed", feature.index, labeler.method)
+        why = ModelResponseError("failed", f"{type(error).__name__}: {error}")
+        return [without_text(draft, why) for draft in missing]
+
+
+async def choose(workspace: Workspace, feature: LoadedFeature, scorer: Scorer | None) -> None:
     """Choose the best candidate on the validation exam, or record that there is none."""
-    candidates = [label for label in workspace.labels_of(feature) if label.status == "ok" and label.origin != "baseline"]
-    if not candidates:
-        n_failed = sum(label.origin != "baseline" for label in workspace.labels_of(feature))
-        workspace.choose(feature, None, f"none of {n_failed} attempts came to a label", None, None)
-        return
-    if scorer is None or not workspace.evidence[feature].exam("validation"):
-        why = "no judge is admitted" if scorer is None else "too little validation text to compare labels on"
-        workspace.choose(feature, _unscored_choice(candidates), f"{why}; the first labeler's label stands", None, None)
-        return
-    able = [label for label in candidates if scorer.info.name != "rule" or label.predicate is not None]
-    if not able:
-        workspace.choose(
-            feature, _unscored_choice(candidates), "no judge is admitted; the first labeler's label stands", None, None
+    try:
+        await _choose(workspace, feature, scorer)
+    except AutolabelError:
+        raise
+    except Exception as error:
+        logger.exception("feature %d: choosing failed", feature.index)
+        why = f"choosing failed: {type(error).__name__}: {error}"
+        await workspace.aside(workspace.choose, feature, None, why, None, None)
+
+
+async def _choose(workspace: Workspace, feature: LoadedFeature, scorer: Scorer | None) -> None:
+    candidates = [label for label in feature.proposed() if label.status == "ok" and label.origin != "baseline"]
+    able = [label for label in candidates if scorer is not None and (scorer.info.name != "rule" or label.predicate is not None)]
+    if scorer is not None and able and feature.exam:
+        values = await examine(workspace, feature, scorer, able, Purpose("validate", feature.index))
+        await workspace.aside(_choose_best, workspace, feature, scorer.info, able, values)
+    elif candidates:
+        why = (
+            "too little validation text to compare labels on" if scorer is not None and not feature.exam else "no judge is admitted"
         )
-        return
-    values = await examine(workspace, feature, scorer, able, "validation", Purpose("validate", feature))
-    estimates = {label.label_id: headline_estimate(workspace, feature, "validation", values[label.label_id]) for label in able}
+        first = min(candidates, key=lambda label: (label.method != "explain", label.sample_number, label.label_id))
+        await workspace.aside(workspace.choose, feature, first, f"{why}; the first labeler's label stands", None, None)
+    else:
+        n_failed = sum(label.origin != "baseline" for label in feature.proposed())
+        await workspace.aside(workspace.choose, feature, None, f"none of {n_failed} attempts came to a label", None, None)
+
+
+def _choose_best(
+    workspace: Workspace, feature: LoadedFeature, info: ScorerInfo, able: Sequence[Label], values: Mapping[str, list[Prediction]]
+) -> None:
+    estimates = {label.label_id: headline_estimate(feature, values[label.label_id]) for label in able}
     best = max(able, key=lambda label: (_value(estimates[label.label_id]), label.method == "explain", label.label_id))
     found = estimates[best.label_id]
-    reason = f"best of {len(able)} by {scorer.info.name} on validation text"
-    workspace.choose(feature, best, found.reason or reason, found.value, scorer.info)
+    reason = f"best of {len(able)} by {info.name} on validation text"
+    workspace.choose(feature, best, found.reason or reason, found.value, info)
 
 
 def choosing_scorer(admitted: Sequence[Scorer], wanted: ScorerName | None) -> Scorer | None:
@@ -69,7 +86,3 @@ def choosing_scorer(admitted: Sequence[Scorer], wanted: ScorerName | None) -> Sc
 
 def _value(estimate: Estimate) -> float:
     return -1.0 if estimate.value is None else estimate.value
-
-
-def _unscored_choice(candidates: Sequence[Label]) -> Label:
-    return min(candidates, key=lambda label: (label.method != "explain", label.sample_number, label.label_id))

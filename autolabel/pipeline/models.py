@@ -2,24 +2,43 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from autolabel.config import LabelSettings, Settings
 from autolabel.errors import ConfigError
 from autolabel.labelers.base import Labeler
 from autolabel.labelers.explain import ChatExplainer, CompletionExplainer
 from autolabel.labelers.lexical import LexicalLabeler, TokenLookup
-from autolabel.llm.endpoint import OpenAIChat
-from autolabel.local.causal_lm import LocalModel
-from autolabel.local.minilm import SentenceEncoder
+from autolabel.llm.capabilities import Capabilities
 from autolabel.parts import locate
-from autolabel.records import AnswerMode, CallStore, ChatModel, Embedder, LikelihoodModel, ScorerName
+from autolabel.pipeline.endpoints import connect_llms
+from autolabel.records import AnswerMode, ChatModel, Embedder, LikelihoodModel, ScorerName
 from autolabel.scorers.base import Scorer
 from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.scorers.judging import JudgeScorer
 from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.scorers.rule import RuleScorer
+from autolabel.store.run_store import RunStore
 
 ALL_SCORERS: tuple[ScorerName, ...] = ("detection", "fuzzing", "embedding", "likelihood", "rule")
+
+
+@runtime_checkable
+class Remote(Protocol):
+    """A model behind an endpoint."""
+
+    @property
+    def can(self) -> Capabilities:
+        """What the endpoint supports, as far as is known."""
+
+    async def probe(self) -> None:
+        """Find out what is there, before anything else is asked."""
+
+    async def resume(self) -> None:
+        """Take in what earlier runs were still owed."""
+
+    async def close(self) -> None:
+        """Ask nothing more, and wait for what is under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,32 +46,40 @@ class Models:
     """What a run can ask; None where nothing is set up."""
 
     chat: ChatModel | None = None
+    """Proposes labels."""
+    judge: ChatModel | None = None
+    """Judges them; often the same."""
     likelihood: LikelihoodModel | None = None
     embedder: Embedder | None = None
 
+    @property
+    def remote(self) -> list[Remote]:
+        """Those behind endpoints, each once."""
+        found: dict[int, Remote] = {}
+        for model in (self.chat, self.judge):
+            if isinstance(model, Remote):
+                found[id(model)] = model
+        return list(found.values())
 
-def load_models(settings: Settings, calls: CallStore) -> Models:
-    """Load the local models and set up the endpoint, which is not spoken to yet."""
+
+def load_models(settings: Settings, store: RunStore) -> Models:
+    """Load the local models and set up the endpoints, which are not spoken to yet."""
     device = settings.subject.device
     local = settings.local
-    chat = likelihood = embedder = None
-    if settings.llm:
-        chat = OpenAIChat(
-            settings.llm.base_url,
-            settings.llm.model,
-            calls,
-            api_key_env=settings.llm.api_key_env,
-            max_concurrency=settings.llm.max_concurrency,
-            timeout_s=settings.llm.timeout_s,
-        )
+    likelihood = embedder = None
+    chat, judge = connect_llms(settings, store)
     if local.likelihood_model:
+        from autolabel.local.causal_lm import LocalModel
+
         name = local.likelihood_model.removeprefix("part:")
         where = locate(local.likelihood_model)
-        likelihood = LocalModel.load(where, name=name, device=device, dtype=settings.subject.dtype, calls=calls)
+        likelihood = LocalModel.load(where, name=name, device=device, dtype=settings.subject.dtype, calls=store)
     if local.embedding_model:
+        from autolabel.local.minilm import SentenceEncoder
+
         name = local.embedding_model.removeprefix("part:")
         embedder = SentenceEncoder.load(locate(local.embedding_model), name=name)
-    return Models(chat, likelihood, embedder)
+    return Models(chat, judge, likelihood, embedder)
 
 
 def make_labelers(settings: Settings, models: Models) -> list[Labeler]:
@@ -80,7 +107,7 @@ def _explainer(settings: Settings, label: LabelSettings, models: Models) -> Labe
 
 
 def make_scorers(settings: Settings, models: Models, answer_mode: AnswerMode) -> list[Scorer]:
-    """The scorers of the settings that the models allow, the one that chooses included. `answer_mode` is how the chat model answers.
+    """The scorers of the settings that the models allow, the one that chooses included. `answer_mode` is how the judge answers.
 
     Raises:
         ConfigError: a scorer is asked for by name and its model is missing.
@@ -112,6 +139,6 @@ def _scorer(name: ScorerName, settings: Settings, models: Models, answer_mode: A
         return EmbeddingScorer(models.embedder) if models.embedder else None
     if name == "likelihood":
         return LikelihoodScorer(models.likelihood) if models.likelihood else None
-    if models.chat is None or settings.llm is None:
+    if models.judge is None or settings.judge_llm is None:
         return None
-    return JudgeScorer(name, models.chat, answer_mode, settings.llm.tiles_per_prompt, settings.seed)
+    return JudgeScorer(name, models.judge, answer_mode, settings.judge_llm.tiles_per_prompt, settings.seed)

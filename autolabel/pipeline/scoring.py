@@ -1,105 +1,117 @@
 """The reported scores: the chosen label on the test exam, beside its nulls and its baselines, after choosing and never before."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from autolabel.asking import together
+from autolabel.errors import AutolabelError
 from autolabel.intervals import unscored
 from autolabel.metrics import Estimate, auroc, balanced_accuracy, flip_rate, paired_difference, recall
 from autolabel.pipeline.examining import BOOTSTRAP_SEED, examine, headline_estimate
-from autolabel.pipeline.nulls import null_labels
 from autolabel.pipeline.rows import Row, score_row
-from autolabel.pipeline.workspace import Workspace
-from autolabel.records import Example, FeatureEvidence, Label, Metric, Prediction, Purpose
+from autolabel.pipeline.workspace import LoadedFeature, Workspace
+from autolabel.records import Label, Metric, Prediction, Purpose
 from autolabel.scorers.base import Scorer, ScorerInfo
 from autolabel.scorers.rule import RuleScorer
+from autolabel.store.failures import UNEXPECTED
+
+logger = logging.getLogger(__name__)
 
 _UNFIT = "the judge failed on the shipped solved examples"
+_TOO_FEW = "too few firing test tiles or documents to score on (20 from 10 are needed)"
+Answers = Mapping[str, list[Prediction]]
+"""Predictions by label id."""
 
 
 class TestExam:
-    """Scores one feature's chosen label on its test exam."""
+    """Scores one feature's chosen label on its test exam, beside the labels of other features that are its nulls."""
 
     __test__ = False
 
-    def __init__(self, workspace: Workspace, feature: int, n_nulls: int, co_firing: dict[int, float]) -> None:
+    def __init__(self, workspace: Workspace, feature: LoadedFeature, nulls: Sequence[Label]) -> None:
         self._workspace = workspace
         self._feature = feature
-        self._evidence: FeatureEvidence = workspace.evidence[feature]
-        self._exam: tuple[Example, ...] = self._evidence.exam("test")
-        self._label = workspace.labels[workspace.chosen[feature]]
-        self._nulls = null_labels(workspace, feature, n_nulls, co_firing) if self._exam else []
-        own = workspace.labels_of(feature)
+        self._nulls = nulls
+        self._label = feature.labels[workspace.chosen[feature.index].label_id]
+        own = feature.proposed()
         self._lexical = next((a for a in own if a.method == "lexical" and a.status == "ok" and a != self._label), None)
         self._lookup = next((a for a in own if a.method == "token_lookup" and a.status == "ok"), None)
 
     async def take(self, scorers: Sequence[Scorer], unfit: Sequence[Scorer]) -> None:
-        """Score with every admitted scorer; an unfit judge leaves a row without a value."""
-        if self._evidence.evidence_status == "too_few" or not self._exam:
-            self._leave_unscored(scorers)
+        """Score with every admitted scorer, all at once; an unfit judge leaves a row without a value."""
+        if self._feature.evidence.evidence_status == "too_few" or not self._feature.exam:
+            infos = [scorer.info for scorer in scorers if scorer.info.needs_calibration]
+            await self._workspace.aside(self._workspace.add_scores, lambda: [self._without_value(info, _TOO_FEW) for info in infos])
             return
         lookup = await self._lookup_values()
-        for scorer in scorers:
-            await self._score(scorer, lookup)
-        nothing = unscored(0, 0.0, _UNFIT)
-        self._workspace.store.append(
-            "scores", [self._row(self._label, scorer.info, "label_score", nothing, 0, "judge_unfit") for scorer in unfit]
-        )
-
-    def _leave_unscored(self, scorers: Sequence[Scorer]) -> None:
-        reason = unscored(0, 0.0, "too few firing test tiles or documents to score on (20 from 10 are needed)")
-        texts = [scorer for scorer in scorers if scorer.info.needs_calibration]
-        self._workspace.store.append(
-            "scores", [self._row(self._label, scorer.info, "label_score", reason, 0, "admitted") for scorer in texts]
+        await together(self._score(scorer, lookup) for scorer in scorers)
+        await self._workspace.aside(
+            self._workspace.add_scores, lambda: [self._without_value(scorer.info, _UNFIT, "judge_unfit") for scorer in unfit]
         )
 
     async def _lookup_values(self) -> list[Prediction] | None:
-        if self._lookup is None:
+        label = self._lookup
+        if label is None:
             return None
         scorer = RuleScorer()
-        purpose = Purpose("score", self._feature)
-        found = await examine(self._workspace, self._feature, scorer, [self._lookup], "test", purpose)
-        values = found[self._lookup.label_id]
-        self._keep(self._lookup, scorer.info, values)
+        values = (await self._examine(scorer, [label]))[label.label_id]
+        await self._keep(scorer.info, lambda: self._rows_of(label, scorer.info, values))
         return values
 
     async def _score(self, scorer: Scorer, lookup: list[Prediction] | None) -> None:
         labels = [label for label in (self._label, self._lexical) if label is not None]
         if scorer.info.name == "rule":
-            labels = [label for label in labels if label.predicate is not None]
-            if not labels:
-                return
-        asked = [*labels, *(self._nulls if scorer.info.name != "rule" else [])]
-        values = await examine(self._workspace, self._feature, scorer, asked, "test", Purpose("score", self._feature))
-        for label in asked:
-            self._keep(label, scorer.info, values[label.label_id])
-        if scorer.info.name == "rule":
+            asked = [label for label in labels if label.predicate is not None]
+        else:
+            asked = [*labels, *self._nulls]
+        if not asked:
             return
-        own = values[self._label.label_id]
-        nulls = [values[label.label_id] for label in self._nulls]
-        null_ids = [label.label_id for label in self._nulls]
-        lift = replace(self._compared(own, nulls), n=len(nulls))
-        beyond = self._compared(own, [lookup] if lookup else [])
-        failed = _n_failed(own)
-        lookup_ids = [self._lookup.label_id] if self._lookup else []
-        self._workspace.store.append(
-            "scores",
-            [
-                self._row(self._label, scorer.info, "lift_null", lift, failed, "admitted", null_ids),
-                self._row(self._label, scorer.info, "beyond_token", beyond, failed, "admitted", lookup_ids),
-            ],
-        )
+        values = await self._examine(scorer, asked)
+        await self._keep(scorer.info, lambda: self._rows(scorer.info, asked, values, lookup))
 
-    def _keep(self, label: Label, info: ScorerInfo, predictions: list[Prediction]) -> None:
-        """Keep the metrics of one label under one scorer."""
-        answered = [(e, p) for e, p in zip(self._exam, predictions, strict=True) if p.value is not None]
+    async def _examine(self, scorer: Scorer, labels: Sequence[Label]) -> Answers:
+        return await examine(self._workspace, self._feature, scorer, labels, Purpose("score", self._feature.index))
+
+    async def _keep(self, info: ScorerInfo, compute: Callable[[], Sequence[Row]]) -> None:
+        """Compute scores by a scorer and keep them; where that fails, the chosen label's score says so."""
+        try:
+            await self._workspace.aside(self._workspace.add_scores, compute)
+        except AutolabelError:
+            raise
+        except Exception as error:
+            logger.exception("feature %d: its scores by '%s' could not be computed", self._feature.index, info.name)
+            why = f"{UNEXPECTED}{type(error).__name__}: {error}"
+            await self._workspace.aside(self._workspace.add_scores, lambda: [self._without_value(info, why)])
+
+    def _rows(self, info: ScorerInfo, asked: Sequence[Label], values: Answers, lookup: list[Prediction] | None) -> list[Row]:
+        """Every score by one scorer: the metrics of each label, and the comparisons of the chosen one."""
+        rows = [row for label in asked for row in self._rows_of(label, info, values[label.label_id])]
+        if info.name == "rule":
+            return rows
+        own = values[self._label.label_id]
+        lift = self._compared(own, [values[label.label_id] for label in self._nulls])
+        beyond = self._compared(own, [lookup] if lookup else [])
+        null_ids = [label.label_id for label in self._nulls]
+        lookup_ids = [self._lookup.label_id] if self._lookup else []
+        failed = _n_failed(own)
+        return [
+            *rows,
+            self._row(self._label, info, "lift_null", replace(lift, n=len(self._nulls)), failed, "admitted", null_ids),
+            self._row(self._label, info, "beyond_token", beyond, failed, "admitted", lookup_ids),
+        ]
+
+    def _rows_of(self, label: Label, info: ScorerInfo, predictions: Sequence[Prediction]) -> list[Row]:
+        """The metrics of one label under one scorer."""
+        answered = [(e, p) for e, p in zip(self._feature.exam, predictions, strict=True) if p.value is not None]
         values = np.array([p.value for _, p in answered], dtype=np.float64)
         fires = np.array([e.stratum == "firing" for e, _ in answered], dtype=bool)
         clusters = [e.source_document_id for e, _ in answered]
         said = _decisions(values, fires, info)
         found: dict[Metric, Estimate] = {
-            "label_score": headline_estimate(self._workspace, self._feature, "test", predictions),
+            "label_score": headline_estimate(self._feature, predictions),
             "auroc": auroc(values, fires, clusters),
             "balanced_accuracy": balanced_accuracy(said, fires, clusters),
             "recall": recall(said, fires, clusters),
@@ -107,20 +119,20 @@ class TestExam:
         again = [(p.value, p.asked_again) for _, p in answered if p.asked_again is not None and p.value is not None]
         if again:
             found["flip_rate"] = flip_rate([first > 0.5 for first, _ in again], [second > 0.5 for _, second in again])
-        status = "admitted" if info.needs_calibration else "not_needed"
         failed = _n_failed(predictions)
-        self._workspace.store.append(
-            "scores", [self._row(label, info, metric, estimate, failed, status) for metric, estimate in found.items()]
-        )
+        return [self._row(label, info, metric, estimate, failed, _judge_status(info)) for metric, estimate in found.items()]
 
     def _compared(self, own: list[Prediction], others: list[list[Prediction]]) -> Estimate:
         """Own `label_score` minus the mean of the others', on the tiles that all of them answered."""
-        everything = [own, *others]
-        answered = [i for i in range(len(self._exam)) if all(values[i].value is not None for values in everything)]
+        everything, exam = [own, *others], self._feature.exam
+        answered = [i for i in range(len(exam)) if all(values[i].value is not None for values in everything)]
         picked = [[values[i].value for i in answered] for values in everything]
-        strata = [self._exam[i].stratum for i in answered]
-        clusters = [self._exam[i].source_document_id for i in answered]
+        strata = [exam[i].stratum for i in answered]
+        clusters = [exam[i].source_document_id for i in answered]
         return paired_difference(picked[0], picked[1:], strata, clusters, BOOTSTRAP_SEED)  # type: ignore[arg-type]
+
+    def _without_value(self, info: ScorerInfo, why: str, judge_status: str | None = None) -> Row:
+        return self._row(self._label, info, "label_score", unscored(0, 0.0, why), 0, judge_status or _judge_status(info))
 
     def _row(
         self,
@@ -132,7 +144,8 @@ class TestExam:
         judge_status: str,
         compared_with: Sequence[str] = (),
     ) -> Row:
-        return score_row(label, self._evidence, info, "test", metric, estimate, n_failed, judge_status, compared_with)
+        evidence = self._feature.evidence
+        return score_row(label, evidence, info, "test", metric, estimate, n_failed, judge_status, compared_with)
 
 
 def _decisions(values: np.ndarray, fires: np.ndarray, info: ScorerInfo) -> np.ndarray:
@@ -143,6 +156,11 @@ def _decisions(values: np.ndarray, fires: np.ndarray, info: ScorerInfo) -> np.nd
     threshold = np.sort(values)[::-1][min(n_yes, len(values) - 1)]
     decisions: np.ndarray = values > threshold
     return decisions
+
+
+def _judge_status(info: ScorerInfo) -> str:
+    """Of a scorer that may score."""
+    return "admitted" if info.needs_calibration else "not_needed"
 
 
 def _n_failed(predictions: Sequence[Prediction]) -> int:

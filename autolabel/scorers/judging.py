@@ -8,12 +8,12 @@ P(1) / (P(0) + P(1)), else the answer itself; the two are never mixed within a s
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from autolabel import prompts
-from autolabel.asking import ask
+from autolabel.asking import ask, together
 from autolabel.errors import ModelResponseError
 from autolabel.hashing import combine
 from autolabel.parsing import answer_probabilities, parse_answers
@@ -43,24 +43,21 @@ class JudgeScorer:
         self._tiles_per_prompt = tiles_per_prompt
         self._seed = seed
         self._prompt = prompts.load(name if tiles_per_prompt > 1 else f"{name}_one")
-        settings = {"tiles_per_prompt": tiles_per_prompt, "seed": seed}
+        settings = {"tiles_per_prompt": tiles_per_prompt, "seed": seed} | ({"json_schema": True} if tiles_per_prompt > 1 else {})
         self.info = ScorerInfo(name, model.model_id, answer_mode, self._prompt.prompt_hash, settings)
 
     async def predict(self, labels: Sequence[Label], examples: Sequence[Example], purpose: Purpose) -> list[list[Prediction]]:
-        """Judge every label on the same packs, one pack after the other so that a pack's prefix is still cached."""
-        answers: list[dict[str, Prediction]] = [{} for _ in labels]
-        for pack in self._packs(examples, _PACK_SALT):
-            for row, label in enumerate(labels):
-                answers[row].update(await self._judge(label, pack, purpose))
-        again: list[dict[str, Prediction]] = [{} for _ in labels]
-        second = self._asked_again(examples)
-        for pack in self._packs(second, _AGAIN_SALT):
-            for row, label in enumerate(labels):
-                again[row].update(await self._judge(label, pack, purpose))
-        return [
-            [_joined(first[e.window_id], other.get(e.window_id)) for e in examples]
-            for first, other in zip(answers, again, strict=True)
-        ]
+        """Judge every label on the same packs, all at once, but begun pack by pack: where few requests fit into the endpoint, those
+        that share a pack's texts follow each other while the texts are still cached there."""
+        packs = self._packs(examples, _PACK_SALT)
+        every = [*packs, *self._packs(self._asked_again(examples), _AGAIN_SALT)]
+        answers = await together(
+            self._judge(label, pack, texts, purpose)
+            for pack, texts in zip(every, map(self._shown, every), strict=True)
+            for label in labels
+        )
+        by_label = [answers[row :: len(labels)] for row in range(len(labels))]
+        return [_in_order(examples, found[: len(packs)], found[len(packs) :]) for found in by_label]
 
     def _packs(self, examples: Sequence[Example], salt: int) -> list[list[Example]]:
         """Examples in packs of at most `tiles_per_prompt`, shuffled by the hash of their windows."""
@@ -77,12 +74,18 @@ class JudgeScorer:
     def _draw(self, example: Example, salt: int) -> int:
         return int(combine(salt, self._seed, int(example.window_id[:16], 16)))
 
-    async def _judge(self, label: Label, pack: Sequence[Example], purpose: Purpose) -> dict[str, Prediction]:
+    def _shown(self, pack: Sequence[Example]) -> str:
+        """The texts of a pack as every label's prompt shows them."""
+        lines = map(self._render, pack)
+        return next(lines) if self._tiles_per_prompt == 1 else numbered(lines)
+
+    async def _judge(self, label: Label, pack: Sequence[Example], texts: str, purpose: Purpose) -> dict[str, Prediction]:
         n = len(pack)
         request = ChatRequest(
-            messages=self._messages(label, pack),
+            messages=self._messages(label, texts, n),
             max_tokens=_TOKENS_PER_ANSWER * n + 8,
             top_logprobs=_TOP_LOGPROBS if self.info.answer_mode == "probability" else 0,
+            json_schema=answer_schema(n) if n > 1 else None,
             prompt_hash=self._prompt.prompt_hash,
         )
         try:
@@ -94,10 +97,10 @@ class JudgeScorer:
             for e, value in zip(pack, values, strict=True)
         }
 
-    def _messages(self, label: Label, pack: Sequence[Example]) -> tuple[Message, ...]:
+    def _messages(self, label: Label, texts: str, n: int) -> tuple[Message, ...]:
         if self._tiles_per_prompt == 1:
-            return self._prompt.render(text=self._render(pack[0]), label=label.text)
-        return self._prompt.render(texts=numbered(self._render(e) for e in pack), label=label.text, n=len(pack))
+            return self._prompt.render(text=texts, label=label.text)
+        return self._prompt.render(texts=texts, label=label.text, n=n)
 
     def _values(self, reply: ChatReply, n: int) -> tuple[ChatReply, list[float]]:
         answers = parse_answers(reply, n)
@@ -107,6 +110,19 @@ class JudgeScorer:
         if probabilities is None:
             raise ModelResponseError("unparsable", "the reply carries no token probabilities for its answers")
         return reply, [round(p, 6) for p in probabilities]
+
+
+def answer_schema(n: int) -> dict[str, Any]:
+    """JSON schema of the answers to a pack of `n` tiles, for endpoints that hold an LLM to one."""
+    return {"type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n}
+
+
+def _in_order(
+    examples: Sequence[Example], first: Sequence[dict[str, Prediction]], again: Sequence[dict[str, Prediction]]
+) -> list[Prediction]:
+    """One label's answers, found pack by pack, in the order of the examples."""
+    answers, second = ({window_id: p for pack in found for window_id, p in pack.items()} for found in (first, again))
+    return [_joined(answers[e.window_id], second.get(e.window_id)) for e in examples]
 
 
 def _joined(first: Prediction, again: Prediction | None) -> Prediction:

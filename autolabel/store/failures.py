@@ -12,6 +12,8 @@ import duckdb
 from autolabel.store.connection import Database
 
 WAIT_S = 30.0
+UNEXPECTED = "unexpected: "
+"""How the reason begins of a score that a fault in the program prevented."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,6 @@ GROUP BY request_hash HAVING arg_max(status, started_utc) IN ('refused', 'trunca
 _SCORES = f"""
 {_SELECTED} AND split = 'test' AND (
     feature_index IN (SELECT feature_index FROM failed_sheets WHERE split = 'test')
-    OR (value IS NULL AND starts_with(reason, 'unexpected: '))
+    OR (value IS NULL AND starts_with(reason, '{UNEXPECTED}'))
 )
 """

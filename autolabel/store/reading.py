@@ -213,10 +213,13 @@ def evidence_sets(db: Database) -> set[str]:
         return {row[0] for row in connection.execute("SELECT evidence_set_id FROM evidence_sets").fetchall()}
 
 
-def co_firing(db: Database, evidence_set_id: str, feature_indices: Iterable[int], above: float) -> dict[int, dict[int, float]]:
-    """Jaccard index of the background tiles in which one of the features and any other fire: feature → other feature → index, where
-    it exceeds `above`, which is at least 0."""
-    parameters = {"evidence_set_id": evidence_set_id, "wanted": sorted(set(feature_indices)), "above": above}
+def co_firing(
+    db: Database, evidence_set_id: str, feature_indices: Iterable[int], among: Iterable[int], above: float
+) -> dict[int, dict[int, float]]:
+    """Jaccard index of the background tiles in which one of the features and one `among` others fire: feature → other feature → index,
+    where it exceeds `above`, which is at least 0."""
+    wanted = sorted(set(feature_indices))
+    parameters = {"evidence_set_id": evidence_set_id, "wanted": wanted, "among": sorted({*wanted, *among}), "above": above}
     with db.read() as connection:
         rows = _rows(connection, _CO_FIRING, parameters)
     found: dict[int, dict[int, float]] = defaultdict(dict)
@@ -246,9 +249,12 @@ ORDER BY
 """
 
 _CO_FIRING = """
-WITH fired AS (
-    SELECT window_id, unnest(fired_features) AS feature FROM windows
-    WHERE evidence_set_id = $evidence_set_id AND fired_features IS NOT NULL
+WITH fired AS MATERIALIZED (
+    SELECT window_id, feature FROM (
+        SELECT window_id, unnest(fired_features) AS feature FROM windows
+        WHERE evidence_set_id = $evidence_set_id AND fired_features IS NOT NULL
+    )
+    WHERE feature IN (SELECT unnest($among))
 ),
 tiles AS (SELECT feature, count(*) AS n FROM fired GROUP BY feature),
 shared AS (

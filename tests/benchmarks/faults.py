@@ -62,12 +62,14 @@ def main(folder: Path, n_features: int, seed: int) -> int:
     with running(Options(latency=0.01, faults=MIX, seed=seed, log=log)) as server:
         config = world.settings(server.base_url, n_features)
         with read_meanwhile(db):
-            made = [world.run(command, config, db, "--yes") for command in ("label", "score")]
+            made = world.run("run", config, db, "--force", "--yes")
             waiting = sum(path.stat().st_size for path in world.folder.glob("faults.duckdb.journal*"))
-        again = world.run("score", config, db, "--yes")
+        n_requests = summarise(log).requests
+        again = world.run("run", config, db, "--force", "--yes")
     tally = summarise(log)
-    for command, run in zip(("label", "score", "score again"), (*made, again), strict=True):
+    for command, run in (("run", made), ("run again", again)):
         sys.stdout.write(f"{command}: exit {run.returncode}; " + " | ".join(last_lines(run.stdout, 2)) + "\n")
+    sys.stdout.write(f"requests of the second run: {tally.requests - n_requests}\n")
     sys.stdout.write(f"waiting in the journal when the reader left: {waiting / 1e6:.1f} MB\n")
     show_mix(tally)
     return show_outcome(db, n_features, tally)

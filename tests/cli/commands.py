@@ -1,10 +1,17 @@
 """Runs the command line as a shell would, inside this process: exit code, stdout, stderr."""
 
+import json
 import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autolabel.cli import main
+
+Make = Callable[..., Path]
+"""Writes a settings file; keyword arguments replace whole tables."""
 
 
 class Shell:
@@ -34,3 +41,19 @@ class Shell:
         assert len(said) == 1, err
         assert err.endswith(f"{said[0]}\n"), err
         return said[0]
+
+
+def toml(content: dict[str, Any]) -> str:
+    """Settings as a file."""
+    lines = [f"{key} = {json.dumps(value)}" for key, value in content.items() if not isinstance(value, dict | None)]
+    for name, table in content.items():
+        if isinstance(table, dict):
+            plain = {key: value for key, value in table.items() if not isinstance(value, list) and value is not None}
+            lists = {key: value for key, value in table.items() if isinstance(value, list)}
+            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items())]
+            for key, value in lists.items():
+                if value and isinstance(value[0], dict):
+                    lines += [f"[[{name}.{key}]]", *(f"{k} = {json.dumps(v)}" for item in value for k, v in item.items())]
+                else:
+                    lines.append(f"{key} = {json.dumps(value)}")
+    return "\n".join(lines) + "\n"

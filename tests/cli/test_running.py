@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,48 +12,11 @@ import pytest
 import torch
 
 from autolabel import __version__
-from autolabel.cli import running as commands
 from autolabel.config import Settings, read_settings
 from autolabel.evidence.sae import native
 from autolabel.pipeline import running as pipeline
-from tests.cli.commands import Shell
+from tests.cli.commands import Make, Shell
 from tests.pipeline import world
-
-Make = Callable[..., Path]
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("world")
-    world.build(folder)
-    return folder
-
-
-@pytest.fixture
-def make(built: Path, tmp_path: Path) -> Make:
-    """Writes a settings file over the built world; `changes` replace whole tables."""
-
-    def write(**changes: Any) -> Path:
-        path = tmp_path / "settings.toml"
-        path.write_text(_toml(world.content(built, tmp_path / "labels.duckdb", **changes)))
-        return path
-
-    return write
-
-
-def _toml(content: dict[str, Any]) -> str:
-    lines = [f"{key} = {json.dumps(value)}" for key, value in content.items() if not isinstance(value, dict)]
-    for name, table in content.items():
-        if isinstance(table, dict):
-            plain = {key: value for key, value in table.items() if not isinstance(value, list) and value is not None}
-            lists = {key: value for key, value in table.items() if isinstance(value, list)}
-            lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in plain.items())]
-            for key, value in lists.items():
-                if value and isinstance(value[0], dict):
-                    lines += [f"[[{name}.{key}]]", *(f"{k} = {json.dumps(v)}" for item in value for k, v in item.items())]
-                else:
-                    lines.append(f"{key} = {json.dumps(value)}")
-    return "\n".join(lines) + "\n"
 
 
 def damaged(built: Path, folder: Path, **changes: Any) -> Path:
@@ -210,19 +172,6 @@ def test_interrupted_is_130_and_says_that_nothing_is_lost(shell: Shell, make: Ma
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline, "run_stages", interrupted)
-    monkeypatch.setattr("autolabel.pipeline.run_stages", interrupted)
     code, out, err = shell("run", make())
     assert (code, out) == (130, "")
     assert "interrupted; what was done is kept" in err
-
-
-def test_options_win_over_the_file() -> None:
-    given = commands._overrides(Path("x.duckdb"), "1-3", None, 5, "http://llm", "m", 7, None)
-    assert given == {
-        "db": "x.duckdb",
-        "select.features": "1-3",
-        "select.sample": 5,
-        "llm.base_url": "http://llm",
-        "llm.model": "m",
-        "seed": 7,
-    }

@@ -1,5 +1,6 @@
 """Labelers: what they show and say, whatever the order of the evidence and however hostile its text."""
 
+import asyncio
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,7 +12,7 @@ from autolabel.hashing import content_id
 from autolabel.labelers.base import Labeler, shown_firing, spread
 from autolabel.labelers.explain import ChatExplainer, CompletionExplainer
 from autolabel.labelers.lexical import LexicalLabeler, TokenLookup, word_shares
-from autolabel.records import Example, FeatureEvidence, Label
+from autolabel.records import ChatReply, ChatRequest, Example, FeatureEvidence, Label, Purpose
 from autolabel.scorers.rule import rule_value
 from tests import planted
 from tests.fakes import FakeLikelihood, FakeLLM
@@ -105,6 +106,19 @@ def test_shown_windows_are_strongest_first_and_never_twice(n: int) -> None:
         assert len({e.window_id for e in shown}) == len(shown) <= n
         assert [e.max_activation for e in shown] == sorted((e.max_activation for e in shown), reverse=True)
         assert all(e.fires for e in shown)
+
+
+async def test_all_drafts_are_asked_for_at_once() -> None:
+    everyone_is_here = asyncio.Barrier(2)
+
+    class Both(FakeLLM):
+        async def chat(self, request: ChatRequest, purpose: Purpose) -> ChatReply:
+            await everyone_is_here.wait()
+            return await super().chat(request, purpose)
+
+    labeler = ChatExplainer(Both(["one", "two"]), 2, 12, 0.0)
+    filled = await asyncio.wait_for(labeler.fill(labeler.drafts(EVIDENCE), EVIDENCE), timeout=60)
+    assert {label.text for label in filled} == {"one", "two"}
 
 
 async def test_the_prompt_shows_firing_windows_marked_and_silent_ones_plain() -> None:

@@ -143,7 +143,7 @@ def test_a_run_whose_server_dies_goes_on_where_it_was(built: Path, collected: Pa
         world.run(world.settings(built, collected), first)
     status, message = rows(collected, "SELECT status, message FROM runs ORDER BY started_utc DESC LIMIT 1")[0]
     assert status == "failed"
-    assert "without any answer" in message or "no answer" in message
+    assert "answered nothing" in message
     second = Server()
     world.run(world.settings(built, collected), second)
     assert not set(first.answered) & set(second.answered)
@@ -160,8 +160,10 @@ def test_a_killed_run_goes_on_to_the_same_end(
     assert len(first) == at
     second = Server()
     world.run(world.settings(built, collected), second)
-    assert not set(first) & set(second.answered)
-    assert sorted([*first, *second.answered]) == sorted(asked)
+    repeated = set(first) & set(second.answered)
+    lost = one(collected, "SELECT count(*) FROM llm_attempts WHERE error = 'the process ended while this request was in flight'")
+    assert len(repeated) <= lost, "the ledger knows of every request whose reply was not on the disk yet"
+    assert sorted([*first, *(body for body in second.answered if body not in repeated)]) == sorted(asked)
     assert diff(collected, unbroken) == []
     assert check(Database(collected)) == []
 

@@ -19,14 +19,18 @@ import httpx2
 import torch
 
 from autolabel.calibration import load_calibration_items
-from autolabel.config import Settings, SubjectSettings, validated
+from autolabel.config import LlmSettings, Settings, SubjectSettings, validated
 from autolabel.evidence.sae import SparseCoder, native
 from autolabel.evidence.subject import Subject
+from autolabel.llm.capabilities import Capabilities
+from autolabel.llm.connecting import connect
 from autolabel.llm.endpoint import OpenAIChat
-from autolabel.pipeline import Outcome, run_stages, running
+from autolabel.pipeline import running
+from autolabel.pipeline.endpoints import budget_of
 from autolabel.pipeline.models import Models
-from autolabel.records import CallStore
+from autolabel.pipeline.running import Outcome, run_stages
 from autolabel.rendering import marked_line, plain_line
+from autolabel.store.run_store import RunStore
 from tests.fakes import FakeEmbedder, tiny_model_and_tokenizer
 
 WORDS = (
@@ -46,14 +50,14 @@ def texts(n: int = 300) -> list[str]:
     return [" ".join(generator.choices(WORDS, k=generator.randint(80, 170))) + f" {i}" for i in range(n)]
 
 
-def build(folder: Path) -> None:
-    """Write `tiny-model`, `sae` and `texts.jsonl` into a folder."""
+def build(folder: Path, d_sae: int = D_SAE) -> None:
+    """Write `tiny-model`, `sae` of so many features and `texts.jsonl` into a folder."""
     subject = Subject.load(subject_settings(tiny_model_and_tokenizer(folder)))
     (folder / "texts.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts()))
     pieces = [subject.encode(text)[0][:96].tolist() for text in texts(80)]
     x = torch.cat([subject.activations(torch.tensor([piece]), "layers.1")[0] for piece in pieces])
     centre = x.median(dim=0).values
-    directions = torch.nn.functional.normalize(torch.randn(D_SAE, x.shape[1], generator=torch.Generator().manual_seed(0)), dim=1)
+    directions = torch.nn.functional.normalize(torch.randn(d_sae, x.shape[1], generator=torch.Generator().manual_seed(0)), dim=1)
     largest = torch.stack([part.max(dim=0).values for part in ((x - centre) @ directions.T).split(32)])
     coder = SparseCoder(
         W_enc=directions.T.clone(),
@@ -87,7 +91,7 @@ def content(folder: Path, db: Path, features: str = "0-4", **changes: Any) -> di
             "background_test": 200,
             "exam_validation": 12,
         },
-        "llm": {"base_url": "http://llm.test/v1", "model": "fake", "max_concurrency": 1, "tiles_per_prompt": 30},
+        "llm": {"base_url": "http://llm.test/v1", "model": "fake", "max_concurrency": 1, "tiles_per_prompt": 30, "patience_s": 0.5},
         "score": {"nulls": 2},
         "select": {"features": features},
     } | changes
@@ -133,6 +137,12 @@ def answer(prompt: str) -> str:
     return json.dumps([int(judged(asked.strip(), line)) for line in lines])
 
 
+def judges_evidence(prompt: str) -> bool:
+    """Whether a judge is asked about tiles of the corpus, not about the shipped solved examples."""
+    (asked,) = re.findall(r"^Label:(.*)$", prompt, re.MULTILINE)[-1:]
+    return not any((asked.strip(), line) in _SOLVED for line in re.findall(r"^\d+\. (.*)$", prompt, re.MULTILINE))
+
+
 def judged(label: str, line: str) -> bool:
     known = _SOLVED.get((label, line))
     shown = " ".join(re.findall(r"<<(.*?)>>", line)) if "<<" in line else line
@@ -175,25 +185,37 @@ def completion(text: str, finish: str = "stop") -> httpx2.Response:
     return httpx2.Response(200, json={"id": "c", "object": "chat.completion", "created": 0, "model": "served", "choices": [choice]})
 
 
-def load_models(server: Server) -> Callable[[Settings, CallStore], Models]:
+def load_models(server: Callable[[httpx2.Request], httpx2.Response]) -> Callable[[Settings, RunStore], Models]:
+    """Models over `server`, whose abilities are known, so that none are probed; their backoff takes no time."""
+
     async def sleep(seconds: float) -> None:
         await asyncio.sleep(0)
 
-    def load(settings: Settings, calls: CallStore) -> Models:
-        chat = None
-        if settings.llm is not None:
+    def load(settings: Settings, store: RunStore) -> Models:
+        budget = budget_of(settings, store)
+
+        def connected(llm: LlmSettings | None) -> OpenAIChat | None:
             client = httpx2.AsyncClient(transport=httpx2.MockTransport(server))
-            chat = OpenAIChat(settings.llm.base_url, settings.llm.model, calls, http_client=client, sleep=sleep)
-        return Models(chat, None, FakeEmbedder(d=512))
+            can = Capabilities()
+            return llm and connect(llm, store, budget=budget, can=can, http_client=client, sleep=sleep)
+
+        chat = connected(settings.llm)
+        return Models(chat, connected(settings.judge) or chat, None, FakeEmbedder(d=512))
 
     return load
 
 
-def run(settings: Settings, server: Server, stages: tuple[Any, ...] = AFTER, watcher: Quiet | None = None) -> Outcome:
+def run(
+    settings: Settings,
+    server: Server,
+    stages: tuple[Any, ...] = AFTER,
+    watcher: Quiet | None = None,
+    retry_failed: bool = False,
+) -> Outcome:
     real = running.load_models
     running.load_models = load_models(server)
     try:
-        return run_stages(settings, stages, watcher or Quiet(), command="test", force=True)
+        return run_stages(settings, stages, watcher or Quiet(), command="test", force=True, retry_failed=retry_failed)
     finally:
         running.load_models = real
 

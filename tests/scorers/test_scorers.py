@@ -1,5 +1,6 @@
 """Scorers one by one: packs, failures of a pack, answer modes, marks, and that a label's numbers do not depend on its company."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -7,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from autolabel.errors import ModelResponseError
+from autolabel.errors import BudgetExceeded, EndpointError, ModelResponseError
 from autolabel.records import ChatReply, ChatRequest, Purpose
 from autolabel.rendering import marked_line, plain_line, unmark
 from autolabel.scorers.base import Scorer
@@ -152,6 +153,63 @@ async def test_a_labels_numbers_do_not_depend_on_its_company(scorer: Scorer) -> 
     assert [p.value for p in alone] == [p.value for p in first] == [p.value for p in last]
     assert [p.window_id for p in alone] == [e.window_id for e in EXAM]
     assert await scorer.predict([ruled], [], PURPOSE) == [[]]
+
+
+class Slots:
+    """An honest judge that takes so many requests at once; `most` is how many there were."""
+
+    model_id = "fake"
+
+    def __init__(self, n: int, error: Exception | None = None) -> None:
+        self._slots = asyncio.Semaphore(n)
+        self._error = error
+        self._busy = 0
+        self.most = 0
+        self.asked: list[str] = []
+
+    async def chat(self, request: ChatRequest, purpose: Purpose) -> ChatReply:
+        async with self._slots:
+            self.asked.append(request.messages[-1].content)
+            self._busy += 1
+            self.most = max(self.most, self._busy)
+            await asyncio.sleep(0)
+            self._busy -= 1
+            if self._error is not None:
+                raise self._error
+            return ChatReply(planted.honest(request), "stop", "fake", request_hash="r")
+
+
+async def test_labels_are_judged_pack_by_pack_where_one_request_fits_and_all_at_once_where_many_do() -> None:
+    one, many = Slots(1), Slots(100)
+    labels = [DOG, BOAT, planted.label("rain")]
+    found = [await JudgeScorer("detection", llm, "binary", 10, 0).predict(labels, EXAM, PURPOSE) for llm in (one, many)]
+    assert found[0] == found[1]
+    assert (one.most, many.most) == (1, 21)
+    assert one.asked == many.asked
+    packs = [content.rsplit("Label: ", 1) for content in one.asked]
+    assert [label.splitlines()[0] for _, label in packs] == [label.text for label in labels] * 7
+    assert [texts for texts, _ in packs] == [texts for texts, _ in packs[::3] for _ in labels]
+
+
+@pytest.mark.parametrize("error", [BudgetExceeded("over"), EndpointError("dead")])
+async def test_what_ends_a_run_is_raised_as_it_is_and_nothing_more_is_asked(error: Exception) -> None:
+    llm = Slots(2, error)
+    with pytest.raises(type(error)) as caught:
+        await JudgeScorer("detection", llm, "binary", 10, 0).predict([DOG, BOAT], EXAM, PURPOSE)
+    assert caught.value is error
+    assert len(llm.asked) <= 3
+
+
+async def test_a_pack_carries_the_shape_of_its_answer_and_a_single_tile_none() -> None:
+    llm = FakeLLM(planted.honest)
+    await JudgeScorer("detection", llm, "binary", 7, 0).predict([DOG], EXAM, PURPOSE)
+    for request in llm.requests:
+        n = len(texts_of(request))
+        assert request.json_schema == {"type": "array", "items": {"type": "integer", "enum": [0, 1]}, "minItems": n, "maxItems": n}
+    alone = FakeLLM(planted.honest)
+    await JudgeScorer("fuzzing", alone, "binary", 1, 0).predict([DOG], EXAM[:3], PURPOSE)
+    await JudgeScorer("fuzzing", alone, "binary", 2, 0).predict([DOG], EXAM[:1], PURPOSE)
+    assert [request.json_schema for request in alone.requests] == [None] * 4
 
 
 @pytest.mark.parametrize("label", ["dogs", "a label of exactly seven words here", "w " * 200])

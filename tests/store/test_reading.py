@@ -89,9 +89,10 @@ def test_features_that_fire_together(db: Database) -> None:
         for i, tiles in enumerate(fired)
     ]
     add(db.path, windows=background)
-    assert co_firing(db, EVIDENCE, [0, 3], above=0.0) == {0: {1: 2 / 4, 5: 1 / 3}}
-    assert co_firing(db, EVIDENCE, [0, 5], above=1 / 3) == {0: {1: 2 / 4}}
-    assert co_firing(db, "nowhere", [0], above=0.0) == {}
+    assert co_firing(db, EVIDENCE, [0, 3], range(9), above=0.0) == {0: {1: 2 / 4, 5: 1 / 3}}
+    assert co_firing(db, EVIDENCE, [0, 5], range(9), above=1 / 3) == {0: {1: 2 / 4}}
+    assert co_firing(db, EVIDENCE, [0], [5], above=0.0) == {0: {5: 1 / 3}}, "only those asked about"
+    assert co_firing(db, "nowhere", [0], range(9), above=0.0) == {}
 
 
 def test_alive_features(db: Database) -> None:
