@@ -26,6 +26,8 @@ from autolabel.records import CallStore
 CONNECT_S = 10.0
 """A server that takes longer than this to be reached counts as unreachable, however long its answers may take."""
 
+CONNECTIONS_PER_CLIENT, MOST_CLIENTS = 16, 8
+
 
 def connect(
     settings: LlmSettings,
@@ -62,14 +64,17 @@ def connect(
         password = urlsplit(url).password or ""
         secrets.remember(password)
         secrets.remember(unquote(password))
-        client = AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=http_client)
+        n_clients = 1 if http_client else min(MOST_CLIENTS, -(-settings.max_concurrency // CONNECTIONS_PER_CLIENT))
+        clients = [
+            AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=http_client) for _ in range(n_clients)
+        ]
         throttle = Throttle(
             settings.max_concurrency,
             requests_per_minute=settings.requests_per_minute,
             tokens_per_minute=settings.tokens_per_minute,
             clock=clock,
         )
-        servers.append(Server(without_secrets(url), client, throttle, clock))
+        servers.append(Server(without_secrets(url), clients, throttle, clock))
     endpoint_id = endpoint_id_of(settings)
     pool, books = Pool(servers, settings.patience_s), Books(calls)
     budget, meter = budget or Budget(), Meter(price)

@@ -105,7 +105,8 @@ class OpenAIChat:
         if self._in_flight:
             await asyncio.wait(list(self._in_flight.values()))
         for server in self._pool.servers:
-            await server.client.close()
+            for client in server.clients:
+                await client.close()
 
     # Finding out what there is
 

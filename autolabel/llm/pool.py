@@ -7,6 +7,7 @@ seldom, while the others take its share; when none has answered for as long as p
 import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import cycle
 
 from openai import AsyncOpenAI
 
@@ -21,10 +22,12 @@ _FIRST_REST_S, _LONGEST_REST_S = 0.5, 8.0
 class Server:
     """One address, its limits and its health."""
 
-    def __init__(self, base_url: str, client: AsyncOpenAI, throttle: Throttle, clock: Callable[[], float]) -> None:
+    def __init__(self, base_url: str, clients: Sequence[AsyncOpenAI], throttle: Throttle, clock: Callable[[], float]) -> None:
         self.base_url = base_url
         """Without secrets, as it may be stored and shown."""
-        self.client = client
+        self.clients = clients
+        """They take turns; each looks through all of its connections for every request, so that many connections want several clients."""
+        self._turns = cycle(clients)
         self.throttle = throttle
         self.n_answered = 0
         """Requests answered so far, with whatever status."""
@@ -33,6 +36,11 @@ class Server:
         self._silent_since: float | None = None
         self._rest_s = _FIRST_REST_S
         self._rests_until = float("-inf")
+
+    @property
+    def client(self) -> AsyncOpenAI:
+        """The client whose turn it is."""
+        return next(self._turns)
 
     @property
     def is_down(self) -> bool:

@@ -135,9 +135,10 @@ class Sender:
             charge = self._meter.actual(usage, sent.worst)
             self._meter.learn(usage, order.input_bound, sent.max_output)
             return await self._keep_answer(sent, order, answer, charge, body)
-        finally:
+        finally:  # only now, so that a crash never loses more than may be in flight
             self._pool.correct(sent.server, sent.taken, charge.tokens)
             self._budget.settle(sent.worst, charge)
+            self._pool.leave(sent.server)
 
     async def _depart(self, order: Order, parameters: Mapping[str, Any]) -> _Sent:
         """Wait until a server and the budget allow the request, and note that it leaves."""
@@ -181,8 +182,6 @@ class Sender:
             if failed.is_push_back:
                 throttle.pushed_back(sent.taken, failed.retry_after_s)
             raise failed from None
-        finally:
-            self._pool.leave(server)
         server.answered()
         throttle.answered(sent.taken)
         return answer

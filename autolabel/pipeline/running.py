@@ -154,6 +154,7 @@ def _ask_models(
     )
     if retry_failed:
         forgotten = forget_failures(store.database, evidence_set_id, features)
+        store.forget_unusable()
         watcher.say(forgotten.summary())
     if before_spending is not None and settings.judge_llm is not None:
         before_spending(estimate_remaining(settings, store, evidence_set_id, features, stages))

@@ -159,6 +159,10 @@ class RunStore:
         """Status and message of the refused or truncated reply that an unfinished run of the same job was given, or None."""
         return self._unusable.get(request_hash)
 
+    def forget_unusable(self) -> None:
+        """Let what earlier runs were refused be asked for again."""
+        self._unusable = {}
+
     def record(self, call: Row | None, attempt: Row) -> None:
         """Keep an attempt at an LLM call and, when it was accepted, its reply; returns once both are on the disk."""
         self.record_many([(call, attempt)])

@@ -15,7 +15,7 @@ from autolabel.llm.pool import DOWN_AFTER, Pool, Server
 
 def pool_of(n: int, most: int = 8, patience_s: float = 60.0, **limits: Any) -> Pool:
     """A pool whose clock is the event loop's."""
-    servers = [Server(f"http://{i}", None, Throttle(most, clock=now, **limits), now) for i in range(n)]  # type: ignore[arg-type]
+    servers = [Server(f"http://{i}", [], Throttle(most, clock=now, **limits), now) for i in range(n)]
     return Pool(servers, patience_s)
 
 

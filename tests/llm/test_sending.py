@@ -84,7 +84,7 @@ class World:
 
     def __post_init__(self) -> None:
         throttle = Throttle(self.most, tokens_per_minute=self.tokens_per_minute, clock=now)
-        self.server = Server("http://llm.test/v1", self, throttle, now)  # type: ignore[arg-type]
+        self.server = Server("http://llm.test/v1", [self], throttle, now)  # type: ignore[list-item]
         self.pool = Pool([self.server], patience_s=60)
         self.meter = Meter(self.price)
         self.sender = Sender(

@@ -67,6 +67,8 @@ def test_what_could_not_be_used_is_remembered_until_the_job_is_done(db: Database
         store.start_run("run", {}, "c", 0, "job")
         asked = ("x", "y", "w", "z", "old", "answered", "elsewhere", "mine")
         found = [store.unusable(name) for name in asked]
+        store.forget_unusable()
+        assert not any(store.unusable(name) for name in asked)
         assert found == [("truncated", "cut"), ("refused", ""), ("refused", "no"), *[None] * 5]
         store.finish_run("done")
     assert unusable_replies(db, "job", "r7") == {}
