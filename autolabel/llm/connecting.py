@@ -66,7 +66,8 @@ def connect(
         secrets.remember(unquote(password))
         n_clients = 1 if http_client else min(MOST_CLIENTS, -(-settings.max_concurrency // CONNECTIONS_PER_CLIENT))
         clients = [
-            AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=http_client) for _ in range(n_clients)
+            AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=timeout, http_client=http_client)
+            for _ in range(n_clients)
         ]
         throttle = Throttle(
             settings.max_concurrency,

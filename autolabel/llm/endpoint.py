@@ -18,11 +18,12 @@ from autolabel.calls import chat_request_hash, reply_from_json
 from autolabel.errors import EndpointError, ModelResponseError
 from autolabel.llm import failures
 from autolabel.llm.batch import Batches
-from autolabel.llm.capabilities import PROBES, Capabilities, probe_request, refused_parameters
+from autolabel.llm.capabilities import Capabilities
 from autolabel.llm.failures import AttemptFailed, Kind, attempt_failed
 from autolabel.llm.pool import Pool, Server
+from autolabel.llm.probing import THINKING_TOKENS, find_out, named_in
 from autolabel.llm.recording import Books
-from autolabel.llm.requests import Answer, body, is_cut_short, reply_of, says_something, thinks, token_probabilities
+from autolabel.llm.requests import Answer, body, reply_of, thinks
 from autolabel.llm.retrying import retrying
 from autolabel.llm.sending import Check, Order, Sender
 from autolabel.llm.tokens import Counter, input_bound, input_bytes
@@ -30,8 +31,6 @@ from autolabel.records import ChatReply, ChatRequest, Purpose
 
 GIVE_UP_AFTER = 10
 """Requests in a row that came to nothing before the endpoint counts as useless."""
-THINKING_TOKENS = 4096
-"""Room for thinking where a model turns out to think and the settings do not say how much."""
 
 
 class OpenAIChat:
@@ -140,32 +139,20 @@ class OpenAIChat:
                     raise failures.unreachable(failed, self.endpoint_id, self._key_env) from None
 
     async def _find_out(self) -> Capabilities:
-        """Ask a small question until an answer says what is supported: with more room when it was cut short, in other words when it was
-        refused."""
-        can, room = Capabilities(), self.thinking_tokens
-        for number in range(PROBES):
-            can, answer = await self._ask_about(probe_request(number), can, room)
-            can = replace(can, thinks=can.thinks or self.can.thinks or thinks(answer))
-            if says_something(answer):
-                break
-            room = room or THINKING_TOKENS * is_cut_short(answer)
-        return replace(can, logprobs=token_probabilities(answer) is not None)
+        found = await find_out(self._ask, self.model, self.thinking_tokens)
+        return replace(found, thinks=found.thinks or self.can.thinks)  # another answer may have shown it meanwhile
 
-    async def _ask_about(self, request: ChatRequest, can: Capabilities, room: int) -> tuple[Capabilities, Answer]:
-        """Ask with every parameter, leaving out those that are refused by name, until there is an answer."""
+    async def _ask(self, request: ChatRequest, parameters: Mapping[str, Any]) -> Answer:
+        """Send a probe until it is answered, with a refusal or half a sentence as well."""
         seen: list[Answer] = []
-        while True:
-            parameters = body(request, self.model, can, room)
-            order = self._order("probe", request, Purpose("probe"), lambda answer: _seen(answer, seen), _accept)
-            try:
-                await retrying(self._rest)(self._sender.send, order, parameters)
-            except AttemptFailed as failed:
-                refused = _refused(failed, parameters)
-                if not refused:
-                    raise
-                can = can.without(refused)
-            else:
-                return can, seen[-1]
+
+        def read(answer: Answer) -> ChatReply:
+            seen.append(answer)
+            return ChatReply("", "stop", "")
+
+        order = self._order("probe", request, Purpose("probe"), read, _accept)
+        await retrying(self._rest)(self._sender.send, order, parameters)
+        return seen[-1]
 
     def _learn(self, can: Capabilities, reason: str) -> None:
         self.can = can
@@ -263,7 +250,7 @@ class OpenAIChat:
             try:
                 return await retrying(self._rest)(self._sender.send, order, parameters, self._kept(parameters))
             except AttemptFailed as failed:
-                refused = _refused(failed, parameters)
+                refused = named_in(failed, parameters)
                 if not refused:
                     raise
                 await self._doubt(refused)
@@ -312,18 +299,6 @@ class OpenAIChat:
 
     def _final(self, failed: AttemptFailed) -> Exception:
         return failures.final(failed, self.endpoint_id, self.model, self._key_env, has_answered=self._has_answered)
-
-
-def _refused(failed: AttemptFailed, parameters: Mapping[str, Any]) -> set[str]:
-    """The parameters of a request that the endpoint does not take, as far as it names them."""
-    is_about_parameters = failed.status in (400, 422) and not failed.is_about_prompt
-    return refused_parameters(failed.what, parameters) if is_about_parameters else set()
-
-
-def _seen(answer: Answer, seen: list[Answer]) -> ChatReply:
-    """Take any answer to a probe, a refusal or half a sentence as well."""
-    seen.append(answer)
-    return ChatReply("", "stop", "")
 
 
 def _accept(reply: ChatReply) -> None:

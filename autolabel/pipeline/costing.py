@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from autolabel.config import LlmSettings
 from autolabel.llm.addresses import is_own
 from autolabel.llm.connecting import without_secrets
-from autolabel.llm.endpoint import THINKING_TOKENS
 from autolabel.llm.prices import Price, Prices
+from autolabel.llm.probing import THINKING_TOKENS
 from autolabel.pipeline.costs import CostRow
 from autolabel.pipeline.counting import FEWEST_SEEN, InputCounter, alike
 from autolabel.pipeline.dry_run import DryChat, Group

@@ -215,9 +215,7 @@ async def test_a_reply_that_trickles_in_for_ever_times_out(make: Callable[..., O
         (400, "check llm.model and the server's version"),
     ],
 )
-async def test_a_wrong_setup_fails_at_once(
-    make: Callable[..., OpenAIChat], server: Server, status: int, message: str
-) -> None:
+async def test_a_wrong_setup_fails_at_once(make: Callable[..., OpenAIChat], server: Server, status: int, message: str) -> None:
     endpoint = make(can=None)
     server.script = [failure(status)]
     with pytest.raises(EndpointError, match=message):
@@ -274,9 +272,7 @@ async def test_an_answer_without_usage_is_charged_its_reservation(
     assert store.attempts[1]["charged_tokens"] == 25
 
 
-async def test_a_budget_stops_before_it_is_crossed(
-    make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore
-) -> None:
+async def test_a_budget_stops_before_it_is_crossed(make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore) -> None:
     bound = input_bound(REQUEST.messages) + REQUEST.max_tokens
     budget = Budget(max_tokens=bound + 30)
     server.script = [completion(), completion()]
@@ -322,9 +318,7 @@ async def test_closing_waits_for_what_is_in_flight(make: Callable[..., OpenAICha
     assert not store.in_flight
 
 
-async def test_the_body_is_kept_only_on_request(
-    make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore
-) -> None:
+async def test_the_body_is_kept_only_on_request(make: Callable[..., OpenAIChat], server: Server, store: MemoryCallStore) -> None:
     server.script = [completion(), completion()]
     await make().chat(REQUEST, PURPOSE)
     await make(keep_requests=True).chat(replace(REQUEST, sample_number=1), PURPOSE)
@@ -341,8 +335,6 @@ async def test_the_fixed_part_of_a_prompt_comes_first_byte_for_byte(endpoint: Op
     first, second = (request.content for request in server.requests)
     shared = bytes(takewhile(bool, (a * (a == b) for a, b in zip(first, second, strict=False))))
     assert b"Texts:\\n1. x\\nLabel: a " in shared
-
-
 
 
 @pytest.mark.parametrize(

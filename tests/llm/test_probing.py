@@ -14,7 +14,8 @@ from fakes import MemoryCallStore
 from autolabel.errors import BudgetExceeded, EndpointError, ModelResponseError
 from autolabel.llm.budget import Budget
 from autolabel.llm.capabilities import PROBES, Capabilities, probe_request
-from autolabel.llm.endpoint import GIVE_UP_AFTER, THINKING_TOKENS, OpenAIChat
+from autolabel.llm.endpoint import GIVE_UP_AFTER, OpenAIChat
+from autolabel.llm.probing import THINKING_TOKENS
 from autolabel.records import ChatRequest, Message, Purpose
 
 PURPOSE = Purpose("score", 7)
