@@ -106,10 +106,14 @@ def _terminated_like_interrupted() -> Iterator[threading.Event]:
         signal.raise_signal(signal.SIGINT)
 
     before = signal.signal(signal.SIGTERM, terminate)
+    interrupted = signal.getsignal(signal.SIGINT)
+    if interrupted is signal.SIG_IGN:  # as in a script's background job, where SIGTERM must end a run all the same
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield told
     finally:
         signal.signal(signal.SIGTERM, before)
+        signal.signal(signal.SIGINT, interrupted)
 
 
 def _collected(settings: Settings, store: RunStore) -> str:
