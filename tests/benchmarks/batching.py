@@ -29,7 +29,7 @@ def main(folder: Path, n_features: int) -> int:
         config = world.settings(server.base_url, n_features, llm='name = "loopback"', name="batched")
         for n_batches in (1, 2, 3):
             process = world.start("run", config, "--db", db, "--batch", "--yes", "--force")
-            while process.poll() is None and submissions(world) < n_batches:
+            while process.runs and submissions(world) < n_batches:
                 time.sleep(0.1)
             time.sleep(1.0)
             process.kill()

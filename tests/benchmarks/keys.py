@@ -28,7 +28,7 @@ def main(folder: Path, n_features: int) -> int:
     with running(options) as server:
         config = world.settings(server.base_url, n_features, llm="keep_requests = true", name="keys")
         killed = world.start("-vv", "run", config, "--db", db, "--yes", "--force")
-        while killed.poll() is None and not db.with_name(db.name + ".inflight").exists():
+        while killed.runs and not db.with_name(db.name + ".inflight").exists():
             time.sleep(0.05)
         time.sleep(1.5)  # in the midst of its requests
         killed.kill()

@@ -60,7 +60,7 @@ def make(world: World, options: Options, db: Path, n_features: int, moments: Seq
         config = world.settings(server.base_url, n_features, llm='name = "loopback"', name=db.stem)
         for moment in moments:
             process = world.start("run", config, "--db", db, "--yes", "--force")
-            while process.poll() is None and n_lines(log) < moment:
+            while process.runs and n_lines(log) < moment:
                 time.sleep(0.05)
             process.kill()
             world.finished(process)

@@ -8,9 +8,11 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import duckdb
 
@@ -56,6 +58,23 @@ features = "0-{last}"
 {extra}
 """
 KEY = "sk-planted-7d1f0b2c9e4a4f53"
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command line at work."""
+
+    process: "subprocess.Popen[bytes]"
+    output: TextIO
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is still at work."""
+        return self.process.poll() is None
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        self.process.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,20 +133,23 @@ class World:
         path.write_text(text, encoding="utf-8")
         return path
 
-    def start(self, *arguments: object) -> "subprocess.Popen[str]":
-        """Start the command line."""
+    def start(self, *arguments: object) -> Command:
+        """Start the command line; what it prints goes into a file, so that it never waits for a reader."""
         environment = os.environ | {"OPENAI_API_KEY": KEY, "OMP_NUM_THREADS": "1"}
+        output = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed by `finished`)
         command = [sys.executable, "-c", _CLI, *map(str, arguments)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+        return Command(subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment), output)
 
     def run(self, command: str, config: Path, db: Path, *options: object) -> "subprocess.CompletedProcess[str]":
         """Run a command of the command line on a database."""
         return self.finished(self.start(command, config, "--db", db, *options))
 
-    def finished(self, process: "subprocess.Popen[str]") -> "subprocess.CompletedProcess[str]":
+    def finished(self, command: Command) -> "subprocess.CompletedProcess[str]":
         """Wait for the command line."""
-        output, _ = process.communicate()
-        return subprocess.CompletedProcess(process.args, process.returncode, output, "")
+        command.process.wait()
+        with command.output:
+            command.output.seek(0)
+            return subprocess.CompletedProcess(command.process.args, command.process.returncode, command.output.read(), "")
 
 
 def rows(db: Path, sql: str) -> list[tuple[object, ...]]:
