@@ -45,16 +45,16 @@ def estimate_settings(settings: Settings, *, exact: bool = False) -> CostEstimat
         raise ConfigError(_no_evidence(settings))
     with RunStore.open(Path(settings.db), uuid4().hex) as store:
         evidence_set_id = evidence_at_hand(settings, store.database)
-        selection = settings.select
-        features = select_features(
-            store.database,
-            evidence_set_id,
-            features=selection.features,
-            where=selection.where,
-            sample=selection.sample,
-            seed=settings.seed,
-        )
+        features = selected_features(settings, store.database, evidence_set_id)
         return estimate_remaining(settings, store, evidence_set_id, features, ("label", "score"), exact=exact)
+
+
+def selected_features(settings: Settings, database: Database, evidence_set_id: str) -> list[int]:
+    """The features that the settings select."""
+    chosen = settings.select
+    return select_features(
+        database, evidence_set_id, features=chosen.features, where=chosen.where, sample=chosen.sample, seed=settings.seed
+    )
 
 
 def estimate_remaining(

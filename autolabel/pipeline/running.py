@@ -19,14 +19,13 @@ from autolabel.evidence.collect import Collection
 from autolabel.evidence.sae import load_sae
 from autolabel.evidence.subject import Subject
 from autolabel.pipeline.costs import CostEstimate
-from autolabel.pipeline.estimating import estimate_remaining
+from autolabel.pipeline.estimating import estimate_remaining, selected_features
 from autolabel.pipeline.models import load_models
 from autolabel.pipeline.stages import ModelStages, Stage, Watcher
 from autolabel.pipeline.workspace import Workspace
 from autolabel.store.failures import forget_failures
 from autolabel.store.reading import evidence_sets, latest_evidence_set
 from autolabel.store.run_store import RunStore
-from autolabel.store.selection import select_features
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,15 +146,7 @@ def _ask_models(
     before_spending: Callable[[CostEstimate], None] | None,
 ) -> Outcome:
     """Label and score the selected features."""
-    selection = settings.select
-    features = select_features(
-        store.database,
-        evidence_set_id,
-        features=selection.features,
-        where=selection.where,
-        sample=selection.sample,
-        seed=settings.seed,
-    )
+    features = selected_features(settings, store.database, evidence_set_id)
     if retry_failed:
         forgotten = forget_failures(store.database, evidence_set_id, features)
         store.forget_unusable()
