@@ -92,6 +92,37 @@ class CorpusSettings(Section):
         return {"train": self.train_share, "validation": self.validation_share, "test": test}
 
 
+class SourceSettings(Section):
+    """Activations that somebody has already computed: files in place of a subject model, an SAE and a corpus."""
+
+    kind: Literal["activations", "delphi", "neuronpedia"]
+    """`activations`: Parquet files of your own. `delphi`: a latent cache. `neuronpedia`: the exported activations of one source."""
+    path: str
+    """Folder with the files."""
+    name: str | None = None
+    """What the source is called in reports; what the files say, else the folder's name, when absent."""
+    subject_model: str | None = None
+    """Model that the activations come from; what the files say when absent."""
+    d_sae: Annotated[int, Field(ge=1)] | None = None
+    """Number of features; one more than the largest index in the files when absent."""
+    token_style: Literal["auto", "text", "bpe", "sentencepiece"] = "auto"
+    """How tokens are written: as the text they stand for, in the alphabet of byte-level BPE (`Ġ` is a blank) or with `▁` for blanks."""
+    negative: Literal["refuse", "drop"] = "refuse"
+    """What happens to activations below zero."""
+    directions: str | None = None
+    """File with the features' decoder directions, d_sae × d_model, as .npy or .safetensors; for `activations` and `delphi`."""
+    tokenizer: str | None = None
+    """Folder or hub name of the tokenizer that made the token ids of a delphi cache; the model its config.json names when absent."""
+
+    @model_validator(mode="after")
+    def _options_belong_to_the_kind(self) -> "SourceSettings":
+        if self.tokenizer is not None and self.kind != "delphi":
+            raise ValueError(f"tokenizer belongs to kind = 'delphi'; files of kind = '{self.kind}' hold their tokens as text")
+        if self.directions is not None and self.kind == "neuronpedia":
+            raise ValueError("directions are of no use with kind = 'neuronpedia': its exports have no exam to draw neighbours for")
+        return self
+
+
 class EvidenceSettings(Section):
     """How much evidence is kept per feature."""
 
@@ -237,6 +268,8 @@ class Settings(Section):
     subject: SubjectSettings
     sae: SaeSettings
     corpus: CorpusSettings
+    source: SourceSettings | None = None
+    """Files with activations in place of `subject`, `sae` and `corpus`."""
     evidence: EvidenceSettings = EvidenceSettings()
     llm: LlmSettings | None = None
     """The LLM that proposes labels, and judges them unless `judge` is set."""
