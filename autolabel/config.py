@@ -28,14 +28,26 @@ class SubjectSettings(Section):
 
     model: str
     """Folder or hub name of a causal language model in transformers' format."""
-    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
-    """Number format of the forward pass."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "bfloat16"
+    """Number format of the forward pass. `auto`: bfloat16 where the hardware has instructions for it, else float32; stored either way."""
     device: str = "auto"
     """`auto` (a GPU if there is one), `cpu`, `cuda`, `cuda:1`, …"""
+    device_map: Literal["auto", "balanced", "balanced_low_0", "sequential"] | None = None
+    """Spread a model that is too big for one GPU over all there are (and the memory of the machine), through accelerate."""
+    quantization: Literal["8bit", "4bit"] | None = None
+    """Load the weights in 8 or 4 bits, through bitsandbytes; activations change a little, so evidence says so."""
     context_tokens: Annotated[int, Field(ge=65, le=8192)] = 256
     """Tokens of a context, its first (BOS) token included."""
     batch_contexts: Annotated[int, Field(ge=1)] = 8
     """Contexts run at once; the shape of a batch is fixed, so results do not depend on what shares it."""
+
+    @model_validator(mode="after")
+    def _one_placement(self) -> "SubjectSettings":
+        if self.device_map is not None and self.device != "auto":
+            raise ValueError(
+                f'device_map = "{self.device_map}" chooses the devices; leave out device = "{self.device}" or device_map'
+            )
+        return self
 
 
 class SaeSettings(Section):
@@ -47,19 +59,52 @@ class SaeSettings(Section):
     """Module of the subject model whose output it reads; the SAE's own settings say it when absent."""
 
 
+HUB_PREFIX = "hf:"
+"""What the path of a dataset on the Hugging Face Hub begins with."""
+
+
 class TextSource(Section):
-    """One source of text."""
+    """One source of text; `docs/corpora.md` says how each kind is read."""
 
     path: str
-    """File, folder or glob; `part:NAME` is a part fetched by `autolabel demo --fetch`."""
+    """File, folder, glob or address (`s3://…`); `part:NAME` is a part fetched by `autolabel demo --fetch`, `hf:OWNER/NAME` a dataset."""
     name: str | None = None
     """What the source is called in reports; the file name when absent."""
-    format: Literal["auto", "text", "jsonl"] = "auto"
-    """`text`: a document per file. `jsonl`: a document per line. `auto` goes by the file name."""
-    text_column: str = "text"
-    """Field of a JSON line that holds the text."""
+    format: Literal["auto", "text", "jsonl", "parquet", "csv", "tsv"] = "auto"
+    """`text`: a document per file. Else a document per line or row. `auto` goes by each file's name."""
+    text_column: str | None = None
+    """Column that holds the text; found by name and length when absent."""
+    id_column: str | None = None
+    """Column that holds the document's id; a column called `id` or the like when absent, else file name and line."""
+    delimiter: Annotated[str, Field(pattern=r'^[^\r\n"]$')] | None = None
+    """What separates the fields of a CSV file; a comma, in `.tsv` files a tab, when absent."""
     share: Share = 1.0
     """Share of its documents to use, chosen by hash."""
+    max_documents: Annotated[int, Field(ge=1)] | None = None
+    """Read no more than its first so many documents; all when absent."""
+    config: str | None = None
+    """Configuration of an `hf:` dataset, where it has several."""
+    split: str = "train"
+    """Split of an `hf:` dataset, as its makers call it; nothing to do with our own splits."""
+    revision: str | None = None
+    """Commit, tag or branch of an `hf:` dataset; the newest when absent."""
+    streaming: bool = True
+    """Read an `hf:` dataset record by record; `false` downloads all of it first."""
+
+    @property
+    def is_on_the_hub(self) -> bool:
+        """Whether the text is a dataset of the Hugging Face Hub."""
+        return self.path.startswith(HUB_PREFIX)
+
+    @model_validator(mode="after")
+    def _hub_settings_need_the_hub(self) -> "TextSource":
+        fields = type(self).model_fields
+        foreign = [name for name in ("config", "split", "revision", "streaming") if getattr(self, name) != fields[name].default]
+        if foreign and not self.is_on_the_hub:
+            raise ValueError(
+                f"{', '.join(foreign)} is for datasets of the Hub only; path = {self.path!r} is none (hf:OWNER/NAME)"
+            )
+        return self
 
 
 class CorpusSettings(Section):

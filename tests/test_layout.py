@@ -25,6 +25,8 @@ LIBRARIES = {
     "torch": {"evidence", "training", "local", "causal", "train_sae"},
     "transformers": {"evidence", "training", "local", "causal"},
     "safetensors": {"evidence", "training", "local", "causal"},
+    "datasets": {"evidence"},
+    "fsspec": {"evidence"},
     "openai": {"llm"},
     "httpx2": {"llm"},
     "tenacity": {"llm"},

@@ -1,0 +1,92 @@
+"""Parquet: the text and id columns alone, a few rows at a time."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autolabel.config import TextSource
+from autolabel.errors import DataError
+from autolabel.evidence.texts.columns import lacks_column
+from autolabel.evidence.texts.records import Rows, TextFile, listed
+from autolabel.evidence.texts.streams import compression
+
+UNIT = "row"
+SUFFIXES = (".parquet", ".pq")
+_BATCH_ROWS = 64
+_BUFFER_BYTES = 1024**2
+
+
+def rows(file: TextFile, source: TextSource, columns: Collection[str] | None) -> Rows:
+    """Every row with its number in the file; without `columns`, those of text and whole numbers.
+
+    Raises:
+        DataError: the file is truncated or no Parquet file, or lacks a column.
+    """
+    with _opened(file) as table:
+        schema = table.schema_arrow
+        names = _textual(schema, file) if columns is None else _checked(schema, columns, source, file)
+        batches = table.iter_batches(batch_size=_BATCH_ROWS, columns=names)
+        number = 0
+        for batch in batches:
+            values = [batch.column(name) for name in names]
+            for row in range(batch.num_rows):
+                number += 1
+                yield number, {name: _value(value[row], file, number) for name, value in zip(names, values, strict=True)}
+
+
+@contextmanager
+def _opened(file: TextFile) -> Iterator[pq.ParquetFile]:
+    if compression(file.name):
+        raise DataError(f"'{file.path}' is a compressed Parquet file, which cannot be read in pieces; decompress it")
+    try:
+        with file.open() as raw:
+            named = pq.ParquetFile(raw).schema_arrow
+            texts = [field.name for field in named if _is_text(field.type)]
+            raw.seek(0)
+            # Dictionaries stay dictionaries, so that a long text which many rows share is in memory once.
+            yield pq.ParquetFile(raw, read_dictionary=texts, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise DataError(f"cannot read '{file.path}': {error.strerror or error}") from None
+        why = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"'{file.path}' is truncated or no Parquet file ({why}); fetch it again") from None
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner))
+
+
+def _textual(schema: pa.Schema, file: TextFile) -> list[str]:
+    names = [field.name for field in schema if _is_text(field.type) or pa.types.is_integer(field.type)]
+    if not any(_is_text(schema.field(i).type) for i in range(len(schema))):
+        raise DataError(f"'{file.path}' has no column that holds text (it holds {_typed(schema)}); set text_column")
+    return [name for name in names if names.count(name) == 1]
+
+
+def _checked(schema: pa.Schema, columns: Collection[str], source: TextSource, file: TextFile) -> list[str]:
+    for column, setting in zip(columns, ("text_column", "id_column"), strict=False):
+        places = schema.get_all_field_indices(column)
+        if len(places) > 1:
+            raise DataError(f"'{file.path}' has the column '{column}' more than once; rename one")
+        if not places and (setting == "text_column" or source.id_column == column):
+            raise lacks_column(file, "", column, setting, schema.names)
+        if setting == "text_column" and not _is_text(schema.field(column).type):
+            raise DataError(
+                f"'{file.path}' column '{column}' holds {schema.field(column).type}, expected text; set text_column "
+                f"(it holds {_typed(schema)})"
+            )
+    return [column for column in columns if column in schema.names]
+
+
+def _typed(schema: pa.Schema) -> str:
+    return listed(f"{field.name}: {field.type}" for field in schema)
+
+
+def _value(value: pa.Scalar, file: TextFile, number: int) -> object:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError as error:
+        raise DataError(f"'{file.path}' row {number} is not UTF-8 (byte {error.start} of the text); convert the file") from None
