@@ -1,8 +1,10 @@
-"""The subject model: text in, dense activations of one module out, and not a layer more than needed."""
+"""The subject model: text in, dense activations of any places in it out, and not a layer more than needed."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,28 +15,33 @@ from transformers.utils import logging as transformers_logging
 
 from autolabel.config import SubjectSettings
 from autolabel.errors import DataError
+from autolabel.evidence.capture import capture
+from autolabel.evidence.hooks import Hookpoint, related, resolve
+from autolabel.evidence.placement import device_of, dtype_of, input_device, loading_arguments, number_format, placed
 from autolabel.hashing import content_id
 from autolabel.parts import locate
 
 
-class _Captured(Exception):
-    """Thrown by the hook to end the forward pass once the activations are there."""
-
-
 class Subject:
-    """A causal language model of which one module's output is read."""
+    """A causal language model of which the activations at some hookpoints are read."""
 
-    def __init__(self, model: torch.nn.Module, tokenizer: object, name: str, device: torch.device) -> None:
+    def __init__(
+        self, model: torch.nn.Module, tokenizer: object, name: str, device: torch.device, number_format: str | None = None
+    ) -> None:
         self._model = model
         self._tokenizer: object = tokenizer
         self.name = name
         self.device = device
+        """Where token ids go; what a hookpoint yields lies where the module runs, which differs when several devices share a model."""
+        self.number_format = number_format or str(next(model.parameters()).dtype).removeprefix("torch.")
+        """Number format of the forward pass, and of the weights where that differs: `bfloat16`, `bfloat16, 8bit`."""
         first_token = getattr(tokenizer, "bos_token_id", None)
         if first_token is None:
             first_token = getattr(tokenizer, "eos_token_id", None)
         if first_token is None:
             raise DataError(f"the tokenizer of '{name}' has neither a BOS nor an EOS token to start a context with")
         self.first_token_id: int = first_token
+        self._resolved: dict[str, Hookpoint] = {}
 
     @classmethod
     def load(cls, settings: SubjectSettings) -> "Subject":
@@ -45,13 +52,14 @@ class Subject:
         """
         where = locate(settings.model)
         try:
-            device = torch.device(
-                ("cuda" if torch.cuda.is_available() else "cpu") if settings.device == "auto" else settings.device
-            )
+            device = device_of(settings)
+            dtype = dtype_of(settings, device)
+            arguments = loading_arguments(settings, device, dtype)
             with quiet_transformers():
                 tokenizer = AutoTokenizer.from_pretrained(where)
-                model = AutoModelForCausalLM.from_pretrained(where, dtype=getattr(torch, settings.dtype))
-            model = model.to(device).eval()
+                model = AutoModelForCausalLM.from_pretrained(where, **arguments)
+            model = placed(model, arguments, device).eval()
+            device = input_device(model, device)
         except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
             why = " ".join(str(error).split())[:300]
             raise DataError(f"cannot load the subject model '{settings.model}' on '{settings.device}': {why}") from None
@@ -59,17 +67,17 @@ class Subject:
             raise DataError(
                 f"the tokenizer of '{settings.model}' cannot tell which characters a token covers; a fast one is needed"
             )
-        return cls(model, tokenizer, settings.model.removeprefix("part:"), device)
+        return cls(model, tokenizer, settings.model.removeprefix("part:"), device, number_format(settings, dtype))
 
     @property
     def d_model(self) -> int:
         """Width of the residual stream."""
-        return int(self._model.config.hidden_size)  # type: ignore[union-attr, arg-type]
+        return int(self._config.hidden_size)
 
     @property
     def identity(self) -> str:
         """Hash of the model's name and architecture, the same on any machine."""
-        config = self._model.config.to_dict()  # type: ignore[union-attr, operator]
+        config = self._config.to_dict()
         kept = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
         return content_id("subject", [self.name.rstrip("/").rsplit("/", 1)[-1], {key: config.get(key) for key in kept}])
 
@@ -90,37 +98,56 @@ class Subject:
         bounds[1:-1] = np.maximum.accumulate(np.minimum(offsets[1:, 0], offsets[:-1, 1]))
         return np.asarray(encoded.input_ids, dtype=np.int32), bounds
 
-    @torch.inference_mode()
     def activations(self, token_ids: torch.Tensor, hookpoint: str) -> torch.Tensor:
-        """Output of `hookpoint`, shape (batch, tokens, d_model), float32.
-
-        `token_ids`, shape (batch, tokens), are padded on the right; attention is causal, so padding changes nothing to its left.
+        """What is at `hookpoint`, shape (batch, tokens, d), float32; see `capture`.
 
         Raises:
-            DataError: the model has no such module; the message lists some it has.
+            DataError: the model has no such place; the message lists some it has.
         """
-        captured: list[torch.Tensor] = []
+        return self.capture(token_ids, [hookpoint])[hookpoint].float()
 
-        def capture(_module: torch.nn.Module, _inputs: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            captured.append(output[0] if isinstance(output, tuple) else output)
-            raise _Captured
+    def capture(self, token_ids: torch.Tensor, hookpoints: Sequence[str]) -> dict[str, torch.Tensor]:
+        """What is at each of `hookpoints`, by the names given, from one forward pass that ends at the last of them.
 
-        handle = self._module(hookpoint).register_forward_hook(capture)
-        try:
-            self._base(token_ids.to(self.device), use_cache=False)
-        except _Captured:
-            return captured[0].float()
-        finally:
-            handle.remove()
-        raise DataError(f"the module '{hookpoint}' of '{self.name}' is never run in a forward pass; choose another hookpoint")
+        `token_ids`, shape (batch, tokens), are padded on the right; attention is causal, so padding changes nothing to its left.
+        Each answer, shape (batch, tokens, d), is in the model's number format and where the model made it.
+
+        Raises:
+            DataError: the model has no such place; the message lists some it has.
+        """
+        points = {name: self.resolve(name) for name in hookpoints}
+        found = capture(self._base, token_ids.to(self.device), list(points.values()))
+        for name, point in points.items():
+            if point not in found:
+                raise DataError(f"the module '{name}' of '{self.name}' is never run in a forward pass; choose another hookpoint")
+        return {name: found[point] for name, point in points.items()}
+
+    def resolve(self, hookpoint: str) -> Hookpoint:
+        """The place that a name from an SAE's files or from the settings means in this model.
+
+        Raises:
+            DataError: the model has no such place; the message lists those it has.
+        """
+        if hookpoint not in self._resolved:
+            self._resolved[hookpoint] = self._resolve(hookpoint)
+        return self._resolved[hookpoint]
 
     def require_hookpoint(self, hookpoint: str) -> None:
         """Refuse a hookpoint that the model does not have.
 
         Raises:
-            DataError: the model has no such module; the message lists those it has.
+            DataError: the model has no such place; the message lists those it has.
         """
-        self._module(hookpoint)
+        self.resolve(hookpoint)
+
+    def related_hookpoints(self, hookpoint: str) -> list[Hookpoint]:
+        """Places that might have been meant instead: the same one in other layers, others in the same layer."""
+        return related(self.resolve(hookpoint), self._config.model_type, self._module_names)
+
+    @property
+    def _config(self) -> Any:
+        """Of the part that reads text."""
+        return self._model.config.get_text_config()  # type: ignore[union-attr, operator]
 
     @property
     def _base(self) -> torch.nn.Module:
@@ -128,14 +155,18 @@ class Subject:
         base: torch.nn.Module = getattr(self._model, prefix, self._model) if prefix else self._model
         return base
 
-    def _module(self, hookpoint: str) -> torch.nn.Module:
-        modules: dict[str, torch.nn.Module] = dict(self._base.named_modules())
-        name = hookpoint.removeprefix(f"{getattr(self._model, 'base_model_prefix', '')}.")
-        if name in modules and name:
-            return modules[name]
+    @cached_property
+    def _module_names(self) -> dict[str, None]:
+        return dict.fromkeys(name for name, _ in self._base.named_modules() if name)
+
+    def _resolve(self, hookpoint: str) -> Hookpoint:
+        found = resolve(hookpoint, self._config.model_type, self._module_names)
+        if found is not None:
+            return found
         layers = [n for n in self.hookpoints() if n.rsplit(".", 1)[-1].isdigit()]
         parts = sorted({n.rsplit(".", 1)[-1] for n in self.hookpoints()} - {n.rsplit(".", 1)[-1] for n in layers})
-        known = f"its hookpoints are {layers[0]} … {layers[-1]}" if layers else f"it has {', '.join(list(modules)[1:9])}, …"
+        modules = [name for name, _ in self._base.named_modules() if name]
+        known = f"its hookpoints are {layers[0]} … {layers[-1]}" if layers else f"it has {', '.join(modules[:8])}, …"
         raise DataError(
             f"'{self.name}' has no module '{hookpoint}'; {known}" + (f" and within each {', '.join(parts)}" if parts else "")
         )

@@ -53,7 +53,9 @@ def test_reading_twice_leaves_no_hook_behind(subject: Subject) -> None:
     ids = tokens((1, 8))
     first = subject.activations(ids, "layers.0")
     assert torch.equal(subject.activations(ids, "layers.0"), first)
-    assert not subject._module("layers.0")._forward_hooks
+    layer = subject._base.get_submodule("layers.0")
+    assert not layer._forward_hooks
+    assert not layer._forward_pre_hooks
 
 
 def test_padding_on_the_right_changes_nothing(subject: Subject) -> None:
@@ -149,3 +151,36 @@ def test_without_bos_the_context_starts_with_its_own_first_token(subject: Subjec
     ids = torch.tensor([one.token_ids[context.start : context.start + context.n_tokens].tolist()])
     found = batch.activations[0, : context.n_tokens]
     torch.testing.assert_close(found, subject.activations(ids, "layers.1")[0], rtol=1e-4, atol=1e-4)
+
+
+def test_several_hookpoints_come_from_one_pass_by_the_names_given(subject: Subject) -> None:
+    ids = tokens((2, 9))
+    names = ["blocks.2.hook_resid_post", "layers.2", "embed_tokens", "layers.1.mlp.down_proj:input"]
+    passes: list[int] = []
+    handle = subject._base.register_forward_pre_hook(lambda *_: passes.append(1))
+    found = subject.capture(ids, names)
+    handle.remove()
+    assert len(passes) == 1
+    assert list(found) == names
+    assert all(torch.equal(found[name], subject.activations(ids, name)) for name in names)
+    assert found["layers.2"] is found["blocks.2.hook_resid_post"]
+
+
+def test_what_is_captured_stays_in_the_models_number_format(subject_settings: SubjectSettings) -> None:
+    low = Subject.load(subject_settings.model_copy(update={"dtype": "bfloat16"}))
+    assert low.number_format == "bfloat16"
+    assert low.capture(tokens((1, 5)), ["layers.1"])["layers.1"].dtype == torch.bfloat16
+    assert low.activations(tokens((1, 5)), "layers.1").dtype == torch.float32
+
+
+def test_the_identity_has_nothing_of_the_number_format(subject: Subject, subject_settings: SubjectSettings) -> None:
+    low = Subject.load(subject_settings.model_copy(update={"dtype": "bfloat16"}))
+    assert subject.number_format == "float32"
+    assert low.identity == subject.identity
+
+
+def test_related_hookpoints_are_those_of_the_model(subject: Subject) -> None:
+    found = [str(point) for point in subject.related_hookpoints("blocks.1.hook_resid_post")]
+    assert found[:3] == ["layers.0", "layers.2", "layers.3"]
+    assert {"layers.1.mlp", "layers.1.self_attn", "layers.1:input"} <= set(found)
+    assert set(subject.capture(tokens((1, 4)), found)) == set(found)
