@@ -1,6 +1,7 @@
-"""Sparse autoencoders from files: one module per format, one line per format in `FORMATS`."""
+"""Sparse coders from files: one module per format, one line per format in `FORMATS`; and neurons in their place."""
 
-from autolabel.evidence.sae.coder import SparseActivations, SparseCoder
+from autolabel.evidence.sae.coder import Coder, SparseActivations, SparseCoder
 from autolabel.evidence.sae.loading import FORMATS, load_sae
+from autolabel.evidence.sae.neurons import NeuronCoder
 
-__all__ = ["FORMATS", "SparseActivations", "SparseCoder", "load_sae"]
+__all__ = ["FORMATS", "Coder", "NeuronCoder", "SparseActivations", "SparseCoder", "load_sae"]

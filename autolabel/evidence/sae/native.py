@@ -6,14 +6,16 @@ from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from autolabel.errors import DataError
 from autolabel.evidence.sae.coder import SparseCoder
+from autolabel.evidence.sae.files import open_safetensors
 
 FORMAT = "autolabel"
 WEIGHTS_FILE, CONFIG_FILE = "sae.safetensors", "config.json"
+
+_TENSORS = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 class NativeConfig(BaseModel):
@@ -33,19 +35,20 @@ class NativeConfig(BaseModel):
     training: dict[str, Any] = {}
 
 
-def detect(folder: Path) -> bool:
-    """Whether `folder` holds an SAE of this format."""
-    return (folder / WEIGHTS_FILE).is_file() and (folder / CONFIG_FILE).is_file()
-
-
 def save(folder: Path, coder: SparseCoder, dtype: torch.dtype = torch.float16) -> None:
-    """Write an SAE; float16 halves the file at a relative error of 2^-11."""
+    """Write a plain top-k or ReLU SAE; float16 halves the file at a relative error of 2^-11.
+
+    Raises:
+        DataError: the SAE has a rule or a tensor that this format does not hold.
+    """
+    if coder.rules().keys() - {"architecture"} or coder.architecture not in ("topk", "relu"):
+        raise DataError(f"'{coder.name}' is no plain top-k or ReLU SAE; the autolabel format holds no other ({coder.rules()})")
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: getattr(coder, name).detach().cpu().to(dtype).contiguous() for name in ("W_enc", "b_enc", "W_dec", "b_dec")}
+    tensors = {name: getattr(coder, name).detach().cpu().to(dtype).contiguous() for name in _TENSORS}
     config = NativeConfig(
         format="autolabel",
         name=coder.name,
-        architecture=coder.architecture,
+        architecture="topk" if coder.architecture == "topk" else "relu",
         k=coder.k,
         d_model=coder.d_model,
         d_sae=coder.d_sae,
@@ -65,17 +68,14 @@ def load(folder: Path) -> SparseCoder:
         DataError: a file is malformed or truncated, a tensor is missing, has the wrong shape or holds a value that is not finite.
     """
     config = _config(folder / CONFIG_FILE)
-    shapes = {
-        "W_enc": (config.d_model, config.d_sae),
-        "b_enc": (config.d_sae,),
-        "W_dec": (config.d_sae, config.d_model),
-        "b_dec": (config.d_model,),
-    }
-    tensors = _tensors(folder / WEIGHTS_FILE, shapes)
+    tensors = open_safetensors(folder / WEIGHTS_FILE)
     if config.architecture == "topk" and not (config.k and 0 < config.k <= config.d_sae):
         raise DataError(f"'{folder / CONFIG_FILE}': a topk SAE needs k between 1 and d_sae = {config.d_sae}, found {config.k}")
     return SparseCoder(
-        **tensors,
+        W_enc=tensors.take("W_enc", config.d_model, config.d_sae),
+        b_enc=tensors.take("b_enc", config.d_sae),
+        W_dec=tensors.take("W_dec", config.d_sae, config.d_model),
+        b_dec=tensors.take("b_dec", config.d_model),
         architecture=config.architecture,
         k=config.k,
         hookpoint=config.hookpoint,
@@ -96,23 +96,3 @@ def _config(path: Path) -> NativeConfig:
         raise DataError(f"'{path}' is no autolabel SAE config: {where or 'content'}: {first['msg']}, found {found}") from None
     except OSError as error:
         raise DataError(f"cannot read '{path}': {error.strerror}") from None
-
-
-def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    tensors = {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            names = set(file.keys())
-            for name, shape in shapes.items():
-                if name not in names:
-                    raise DataError(f"'{path}' lacks the tensor '{name}'; it holds {', '.join(sorted(names)) or 'nothing'}")
-                tensor = file.get_tensor(name).float()
-                if tuple(tensor.shape) != shape:
-                    raise DataError(f"'{path}': '{name}' has shape {tuple(tensor.shape)}, its config.json says {shape}")
-                bad = int((~torch.isfinite(tensor)).sum())
-                if bad:
-                    raise DataError(f"'{path}': '{name}' holds {bad} values that are NaN or infinite; the file is damaged")
-                tensors[name] = tensor
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"'{path}' cannot be read ({error}); it is truncated or no safetensors file") from None
-    return tensors

@@ -91,7 +91,7 @@ def test_a_missing_tensor_is_named(folder: Path, name: str) -> None:
 
 def test_a_wrong_shape_is_told_with_the_right_one(folder: Path) -> None:
     edit_weights(folder, W_dec=torch.zeros(6, 10))
-    with pytest.raises(DataError, match=r"sae\.safetensors': 'W_dec' has shape \(6, 10\), its config\.json says \(10, 6\)"):
+    with pytest.raises(DataError, match=r"sae\.safetensors': 'W_dec' has shape \(6, 10\), expected \(10, 6\)"):
         native.load(folder)
 
 
@@ -142,5 +142,5 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no SAE folder 'nowhere'"):
         load_sae("nowhere")
     (tmp_path / "weights.bin").touch()
-    with pytest.raises(DataError, match=r"holds no SAE of a known format \(autolabel\); found weights\.bin"):
+    with pytest.raises(DataError, match=r"holds no SAE of a known format \(autolabel, .*\); found weights\.bin"):
         load_sae(str(tmp_path))
