@@ -94,7 +94,7 @@ class TextSource(Section):
     @property
     def is_on_the_hub(self) -> bool:
         """Whether the text is a dataset of the Hugging Face Hub."""
-        return self.path.startswith(HUB_PREFIX)
+        return self.path.startswith(HUB_PREFIX) and not self.path.startswith(f"{HUB_PREFIX}//")
 
     @model_validator(mode="after")
     def _hub_settings_need_the_hub(self) -> "TextSource":
@@ -187,6 +187,10 @@ class EvidenceSettings(Section):
     """Tiles of each of the three strata on which labels are chosen."""
     exam_test: Annotated[int, Field(ge=20)] = 20
     """Tiles of each of the three strata of the reported score."""
+    min_examples: Annotated[int, Field(ge=1)] | None = None
+    """Read the text a sixteenth at a time (by hash), only until enough features fire in so many test tiles; all text when absent."""
+    min_examples_share: Share = 0.9
+    """Share of the features that fire at all for which `min_examples` must be reached."""
 
     @model_validator(mode="after")
     def _samples_fill_exams(self) -> "EvidenceSettings":
@@ -195,6 +199,29 @@ class EvidenceSettings(Section):
             if exam > firing or 2 * exam > background:
                 raise ValueError(f"exam_{split} = {exam} needs firing_{split} ≥ {exam} and background_{split} ≥ {2 * exam}")
         return self
+
+
+class EngineSettings(Section):
+    """How evidence is collected; nothing here changes what is collected."""
+
+    kind: Literal["local", "ray"] = "local"
+    """`local`: in this process. `ray`: documents are sharded over the workers of a Ray cluster (`pip install "autolabel[ray]"`)."""
+    shards: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Pieces of work for `ray`; a killed run goes on from those finished. Four per worker when absent."""
+    workers: Annotated[int, Field(ge=1)] | None = None
+    """Shards collected at once under `ray`; one per GPU when absent, or one where there is none."""
+    worker_cpus: Annotated[float, Field(gt=0)] = 1
+    """CPU cores of a worker."""
+    worker_gpus: Annotated[float, Field(ge=0)] | None = None
+    """GPUs of a worker; 1 where the cluster has any when absent."""
+    address: str | None = None
+    """Ray cluster to join, such as `auto` or `ray://head:10001`; one of its own is started on this machine when absent."""
+    shard_url: str | None = None
+    """Where workers put finished shards: a folder that all machines share, or any fsspec URL (`s3://…`); beside the database when absent."""
+    checkpoint_batches: Annotated[int, Field(ge=1)] = 256
+    """Batches between two checkpoints; a killed collection goes on from the last."""
+    keep_state: bool = True
+    """Keep the folder of a finished collection beside the database, so that text can be added to it later."""
 
 
 class LlmSettings(Section):
@@ -316,6 +343,7 @@ class Settings(Section):
     source: SourceSettings | None = None
     """Files with activations in place of `subject`, `sae` and `corpus`."""
     evidence: EvidenceSettings = EvidenceSettings()
+    engine: EngineSettings = EngineSettings()
     llm: LlmSettings | None = None
     """The LLM that proposes labels, and judges them unless `judge` is set."""
     judge: LlmSettings | None = None
@@ -334,7 +362,7 @@ class Settings(Section):
     @property
     def job_hash(self) -> str:
         """Hash of what is to be done, wherever it is stored, however fast and for however much: equal for a run and its resumption."""
-        exclude: Any = {"db": True, "budget": True, "llm": OPERATIONAL, "judge": OPERATIONAL}
+        exclude: Any = {"db": True, "budget": True, "engine": True, "llm": OPERATIONAL, "judge": OPERATIONAL}
         job = self.model_dump(mode="json", exclude=exclude)
         names = [llm and (llm.name or llm.base_urls[0]) for llm in (self.llm, self.judge)]
         return content_id("job", [job, names])

@@ -54,7 +54,8 @@ def _text_column(records: Sequence[Mapping[str, object]], path: str) -> str:
     lengths = {name: sum(len(value) for value in values[name] if isinstance(value, str)) for name in possible}
     ranked = sorted((name for name in possible if lengths[name]), key=lambda name: lengths[name], reverse=True)
     if not ranked:
-        raise DataError(f"'{path}' has no column that holds text (it holds {listed(names)}); set text_column")
+        typed = listed(f"{name}: {'/'.join(sorted({type(v).__name__ for v in values[name]}))}" for name in names)
+        raise DataError(f"'{path}' has no column that holds text (it holds {typed}); set text_column")
     if len(ranked) > 1 and lengths[ranked[0]] < 2 * lengths[ranked[1]]:
         raise DataError(f"'{path}' has several columns that could be the text ({listed(ranked)}); set text_column to one of them")
     return ranked[0]
@@ -73,10 +74,7 @@ def _id_column(records: Sequence[Mapping[str, object]]) -> str | None:
 def _as_id(value: object) -> str | None:
     if isinstance(value, bool) or not isinstance(value, int | str):
         return None
-    try:
-        shown = cleaned(str(value))
-    except ValueError:  # an integer of more digits than Python writes out
-        return None
+    shown = cleaned(str(value))
     return shown if 0 < len(shown) <= MAX_ID_CHARACTERS else None
 
 

@@ -100,9 +100,8 @@ def _remote(path: str) -> list[TextFile]:
     except (OSError, ValueError) as error:
         raise DataError(f"cannot read '{shown(path)}': {shown(str(error))}") from None
     relative = {name: name.removeprefix(base).strip("/") for name in names}
-    protocol = path.partition("://")[0]
     return [
-        TextFile(short, f"{protocol}://{name.lstrip('/')}", _opener(system, name))
+        TextFile(short, shown(system.unstrip_protocol(name)), _opener(system, name))
         for name, short in relative.items()
         if not _is_hidden(short.split("/"))
     ]

@@ -30,11 +30,15 @@ def _record(line: bytes, file: TextFile, number: int) -> dict[str, object]:
     except UnicodeDecodeError as error:
         raise DataError(f"{place} is not UTF-8 (byte {error.start} of the line); convert the file") from None
     except json.JSONDecodeError as error:
-        raise DataError(f"{place} is not JSON: {error.msg} at character {error.pos}; expected an object per line") from None
+        raise DataError(
+            f"{place} is not JSON: {error.msg} at character {error.pos}; expected an object per line (jq -c writes one)"
+        ) from None
     except ValueError as error:
         raise DataError(f"{place} cannot be read as JSON: {error}") from None
     except RecursionError:
         raise DataError(f"{place} is nested too deeply to be a document; remove the line") from None
     if not isinstance(record, dict):
-        raise DataError(f"{place} holds {type(record).__name__}, expected a JSON object; write one object per line")
+        raise DataError(
+            f"{place} holds {type(record).__name__}, expected a JSON object; write one object per line (jq -c '.[]' does that)"
+        )
     return record

@@ -14,8 +14,10 @@ from autolabel.evidence.texts.streams import compression
 
 UNIT = "row"
 SUFFIXES = (".parquet", ".pq")
-_BATCH_ROWS = 64
+_BATCH_ROWS = 8
+"""Few, because a small file can hold a long text once for all rows that share it; more are hardly faster."""
 _BUFFER_BYTES = 1024**2
+"""With it, pages of a row group are read one after the other; without it, a whole row group would be in memory."""
 
 
 def rows(file: TextFile, source: TextSource, columns: Collection[str] | None) -> Rows:
@@ -26,7 +28,7 @@ def rows(file: TextFile, source: TextSource, columns: Collection[str] | None) ->
     """
     with _opened(file) as table:
         schema = table.schema_arrow
-        names = _textual(schema, file) if columns is None else _checked(schema, columns, source, file)
+        names = _textual(schema, source, file) if columns is None else _checked(schema, columns, source, file)
         batches = table.iter_batches(batch_size=_BATCH_ROWS, columns=names)
         number = 0
         for batch in batches:
@@ -42,11 +44,7 @@ def _opened(file: TextFile) -> Iterator[pq.ParquetFile]:
         raise DataError(f"'{file.path}' is a compressed Parquet file, which cannot be read in pieces; decompress it")
     try:
         with file.open() as raw:
-            named = pq.ParquetFile(raw).schema_arrow
-            texts = [field.name for field in named if _is_text(field.type)]
-            raw.seek(0)
-            # Dictionaries stay dictionaries, so that a long text which many rows share is in memory once.
-            yield pq.ParquetFile(raw, read_dictionary=texts, buffer_size=_BUFFER_BYTES, pre_buffer=False)
+            yield pq.ParquetFile(raw, buffer_size=_BUFFER_BYTES, pre_buffer=False)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise DataError(f"cannot read '{file.path}': {error.strerror or error}") from None
@@ -59,9 +57,9 @@ def _is_text(kind: pa.DataType) -> bool:
     return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_string_view(inner))
 
 
-def _textual(schema: pa.Schema, file: TextFile) -> list[str]:
+def _textual(schema: pa.Schema, source: TextSource, file: TextFile) -> list[str]:
     names = [field.name for field in schema if _is_text(field.type) or pa.types.is_integer(field.type)]
-    if not any(_is_text(schema.field(i).type) for i in range(len(schema))):
+    if source.text_column is None and not any(_is_text(field.type) for field in schema):
         raise DataError(f"'{file.path}' has no column that holds text (it holds {_typed(schema)}); set text_column")
     return [name for name in names if names.count(name) == 1]
 

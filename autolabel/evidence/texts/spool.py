@@ -6,8 +6,8 @@ A spool is a folder that appears at once when it is whole, with the digest of it
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pyarrow as pa
@@ -73,8 +73,10 @@ def _is_whole(folder: Path) -> bool:
 
 def _fill(folder: Path, texts: Iterator[RawText]) -> None:
     lines = hashlib.sha256()
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".filling-", ignore_cleanup_errors=True) as scratch:
-        filling = Path(scratch) / folder.name
+    filling = folder.with_name(f"{folder.name}.filling")
+    shutil.rmtree(filling, ignore_errors=True)
+    with ExitStack() as done:
+        done.callback(shutil.rmtree, filling, ignore_errors=True)
         filling.mkdir()
         with pa.CompressedOutputStream(str(filling / _TEXTS), "zstd") as out:
             for one in texts:
