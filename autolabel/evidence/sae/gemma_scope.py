@@ -43,7 +43,7 @@ def load(folder: Path) -> SparseCoder:
         k=None,
         hookpoint=hookpoint,
         hookpoint_out=hookpoint_out,
-        name=full_name(folder, local_parts=3),
+        name=full_name(folder, local_parts=4),
         format=FORMAT,
         subject_model=model,
         advertised_l0=float(advertised[1]) if advertised else None,
