@@ -51,12 +51,36 @@ class SubjectSettings(Section):
 
 
 class SaeSettings(Section):
-    """The sparse autoencoder whose features are labelled."""
+    """The sparse autoencoder, transcoder or neurons whose features are labelled; `docs/sae-formats.md` lists the formats."""
 
+    kind: Literal["sae", "neurons"] = "sae"
+    """`sae`: an SAE or transcoder from files. `neurons`: both signs of every MLP neuron of the layer that `hookpoint` names."""
     path: str
-    """Folder with the SAE's files."""
+    """Folder with the SAE's files, or `hub:OWNER/REPO/FOLDER`; neurons have none."""
+    subfolder: str | None = None
+    """Folder within `path`, for a `path` that is a repository with many SAEs."""
     hookpoint: str | None = None
-    """Module of the subject model whose output it reads; the SAE's own settings say it when absent."""
+    """Module of the subject model whose output it reads, or `MODULE:input`; the SAE's own settings say it when absent."""
+    k: Annotated[int, Field(ge=1)] | None = None
+    """For `neurons`: how many of the largest activations of each token count; all that are not 0 when absent."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _neurons_have_no_path(cls, values: Any) -> Any:
+        return {"path": "", **values} if isinstance(values, dict) and values.get("kind") == "neurons" else values
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "SaeSettings":
+        if self.kind == "sae":
+            if not self.path:
+                raise ValueError('path = "" names no SAE; give the folder with its files, or set kind = "neurons"')
+            if self.k is not None:
+                raise ValueError(f"k = {self.k} is for neurons; an SAE's own settings say its k")
+        elif self.path or self.subfolder:
+            raise ValueError(f'neurons have no files; leave out path = "{self.path}" and subfolder')
+        elif not self.hookpoint:
+            raise ValueError('neurons need a hookpoint, the input of a down projection: hookpoint = "layers.3.mlp.down_proj:input"')
+        return self
 
 
 HUB_PREFIX = "hf:"

@@ -10,7 +10,7 @@ from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from autolabel.errors import DataError
 from autolabel.evidence.sae.files import one_line
 
-HUB_PREFIX = "hub:"
+HUB_PREFIXES = ("hub:", "hf:")
 
 _NAME = r"[A-Za-z0-9][\w.\-]*"
 _ADDRESS = re.compile(rf"(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>[\w.\-]+))?(?:/(?P<folder>[\w.\-/]+))?")
@@ -26,11 +26,11 @@ def local_folder(path: str, subfolder: str | None, files: Iterable[str]) -> Path
         DataError: the address or the subfolder is malformed, or the hub does not give the files.
     """
     inside = _relative(subfolder) if subfolder else PurePosixPath()
-    here = Path(path.removeprefix(HUB_PREFIX) if path.startswith(HUB_PREFIX) else path).expanduser()
-    if not path.startswith(HUB_PREFIX) and (here.exists() or not _BARE.fullmatch(path)):
+    on_hub = path.startswith(HUB_PREFIXES)
+    here = Path(path).expanduser()
+    if not on_hub and (here.exists() or not _BARE.fullmatch(path)):
         return here / inside
-    address = path.removeprefix(HUB_PREFIX)
-    found = _ADDRESS.fullmatch(address)
+    found = _ADDRESS.fullmatch(path.split(":", 1)[-1])
     if found is None:
         raise DataError(f"'{path}' is no address on the hub; expected hub:OWNER/REPO, or hub:OWNER/REPO@REVISION/FOLDER")
     inside = (_relative(found["folder"]) if found["folder"] else PurePosixPath()) / inside

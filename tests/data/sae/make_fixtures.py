@@ -251,8 +251,8 @@ def tensors(seed: int, d_out: int = D_IN) -> dict[str, torch.Tensor]:
 def through_sae_lens(loader: Callable[..., Any], repository: str, folder: str, root: Path, fold: float = 1.0) -> Any:
     """The module that sae-lens builds from files of a repository that lies in `root`."""
     import sae_lens as lens
-    from safetensors import safe_open
     from sae_lens.loading import pretrained_sae_loaders as loaders
+    from safetensors import safe_open
 
     def download(_repo: str, filename: str, subfolder: str = "", **_: Any) -> str:
         return str(root / subfolder / filename)
