@@ -166,14 +166,19 @@ def resolve(name: str, model_type: str, modules: Collection[str]) -> Hookpoint |
     return _module(name, modules) or _transformer_lens(name, model_type, modules)
 
 
-def related(point: Hookpoint, model_type: str, modules: Collection[str]) -> list[Hookpoint]:
-    """Places that might have been meant instead: the same one in every other layer, and the others of the same layer."""
+def in_other_layers(point: Hookpoint, modules: Collection[str]) -> list[Hookpoint]:
+    """The same place in every other layer, the first layer first; nothing for a place outside of all layers."""
     own = _LAYER.fullmatch(point.module)
     layers = {int(found[2]): name for name in modules if own and (found := _LAYER.fullmatch(name)) and _alike(found, own)}
-    elsewhere = [replace(point, module=module) for _, module in sorted(layers.items())]
+    others = (replace(point, module=module) for _, module in sorted(layers.items()))
+    return [other for other in others if other != point]
+
+
+def in_same_layer(point: Hookpoint, model_type: str, modules: Collection[str]) -> list[Hookpoint]:
+    """The other places of the same layer that have a name; of the first layer for a place outside of all."""
     templates = [template for template in _templates(model_type, modules).values() if "{L}" in template]
-    nearby = [_templated(template, point.layer or 0, modules) for template in templates]
-    return [other for other in dict.fromkeys([*elsewhere, *nearby]) if other is not None and other != point]
+    found = (_templated(template, point.layer or 0, modules) for template in templates)
+    return [other for other in dict.fromkeys(found) if other is not None and other != point]
 
 
 def _alike(one: re.Match[str], other: re.Match[str]) -> bool:

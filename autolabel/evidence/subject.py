@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from autolabel.config import SubjectSettings
 from autolabel.errors import DataError
 from autolabel.evidence.capture import capture
-from autolabel.evidence.hooks import Hookpoint, related, resolve
+from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, resolve
 from autolabel.evidence.placement import device_of, dtype_of, input_device, loading_arguments, number_format, placed
 from autolabel.hashing import content_id
 from autolabel.parts import locate
@@ -140,9 +140,13 @@ class Subject:
         """
         self.resolve(hookpoint)
 
-    def related_hookpoints(self, hookpoint: str) -> list[Hookpoint]:
-        """Places that might have been meant instead: the same one in other layers, others in the same layer."""
-        return related(self.resolve(hookpoint), self._config.model_type, self._module_names)
+    def other_layers(self, hookpoint: str) -> list[Hookpoint]:
+        """The same place in every other layer."""
+        return in_other_layers(self.resolve(hookpoint), self._module_names)
+
+    def same_layer(self, hookpoint: str) -> list[Hookpoint]:
+        """Other places of the same layer."""
+        return in_same_layer(self.resolve(hookpoint), self._config.model_type, self._module_names)
 
     @property
     def _config(self) -> Any:

@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from autolabel.errors import DataError
 from autolabel.evidence.capture import capture
-from autolabel.evidence.hooks import Hookpoint, related, resolve
+from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, resolve
 
 LAYERS, WIDTH, HEADS, VOCABULARY = 2, 16, 2, 50
 FAMILIES = ["llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox"]
@@ -237,8 +237,9 @@ def test_a_model_that_also_sees_has_its_text_layers_found() -> None:
     ):
         assert str(resolve(name, "gemma3_text", modules)) == "language_model.layers.1"
     assert str(resolve("hook_embed", "llama", modules)) == "language_model.embed_tokens"
-    assert [str(other) for other in related(Hookpoint("language_model.layers.1"), "gemma3_text", modules)] == [
-        "language_model.layers.0",
+    point = Hookpoint("language_model.layers.1")
+    assert [str(other) for other in in_other_layers(point, modules)] == ["language_model.layers.0"]
+    assert [str(other) for other in in_same_layer(point, "gemma3_text", modules)] == [
         "language_model.layers.1:input",
         "language_model.layers.1.mlp:input",
         "language_model.layers.1.mlp",
@@ -260,15 +261,17 @@ def test_of_an_unknown_layer_only_what_goes_in_and_out_is_known() -> None:
     assert resolve("blocks.1.hook_resid_post", "brand_new", ["stem"]) is None
 
 
-def test_related_places_are_the_other_layers_and_the_rest_of_the_layer(probe: Probe) -> None:
+def test_the_places_nearby_are_the_same_one_in_other_layers_and_others_in_the_same(probe: Probe) -> None:
     own = probe.point("blocks.0.hook_mlp_out")
-    others = [str(other) for other in related(own, probe.family, probe.modules)]
-    wanted = ["blocks.1.hook_mlp_out", "blocks.0.hook_resid_post", "blocks.0.hook_resid_pre", "blocks.0.hook_attn_out"]
-    assert {str(probe.point(name)) for name in wanted} <= set(others)
-    assert others[0] == str(probe.point("blocks.1.hook_mlp_out"))
-    assert str(own) not in others
+    assert in_other_layers(own, probe.modules) == [probe.point("blocks.1.hook_mlp_out")]
+    others = in_same_layer(own, probe.family, probe.modules)
+    wanted = ["blocks.0.hook_resid_post", "blocks.0.hook_resid_pre", "blocks.0.hook_attn_out"]
+    assert {probe.point(name) for name in wanted} <= set(others)
+    assert own not in others
     assert len(set(others)) == len(others)
-    assert str(probe.point("blocks.0.hook_resid_post")) in map(str, related(probe.point("hook_embed"), probe.family, probe.modules))
+    embedded = Hookpoint("wte" if probe.family == "gpt2" else "embed_in" if probe.family == "gpt_neox" else "embed_tokens")
+    assert in_other_layers(embedded, probe.modules) == []
+    assert probe.point("blocks.0.hook_resid_post") in in_same_layer(embedded, probe.family, probe.modules)
 
 
 def test_normalized_needs_a_norm() -> None:

@@ -179,8 +179,10 @@ def test_the_identity_has_nothing_of_the_number_format(subject: Subject, subject
     assert low.identity == subject.identity
 
 
-def test_related_hookpoints_are_those_of_the_model(subject: Subject) -> None:
-    found = [str(point) for point in subject.related_hookpoints("blocks.1.hook_resid_post")]
-    assert found[:3] == ["layers.0", "layers.2", "layers.3"]
-    assert {"layers.1.mlp", "layers.1.self_attn", "layers.1:input"} <= set(found)
-    assert set(subject.capture(tokens((1, 4)), found)) == set(found)
+def test_other_hookpoints_are_those_of_the_model(subject: Subject) -> None:
+    layers, places = (
+        [str(point) for point in found("blocks.1.hook_resid_post")] for found in (subject.other_layers, subject.same_layer)
+    )
+    assert layers == ["layers.0", "layers.2", "layers.3"]
+    assert {"layers.1.mlp", "layers.1.self_attn", "layers.1:input"} <= set(places)
+    assert set(subject.capture(tokens((1, 4)), layers + places)) == {*layers, *places}
