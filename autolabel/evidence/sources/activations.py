@@ -17,6 +17,7 @@ from autolabel.config import SourceSettings
 from autolabel.errors import DataError
 from autolabel.evidence.sources.base import MAX_FEATURES
 from autolabel.evidence.sources.contexts import Survey, id_hash
+from autolabel.evidence.sources.cursor import Cursor
 from autolabel.evidence.sources.files import hash_of, read_directions, require_folder, require_length
 from autolabel.evidence.sources.parquet import (
     ACTIVATION_COLUMNS,
@@ -126,52 +127,30 @@ def _contexts(path: Path, skip: int, n: int) -> Iterator[tuple[NDArray[np.int64]
 
 def _blocks(contexts: Path, activations: Path, style: TokenStyle, skip: int, n: int) -> Iterator[Block]:
     reader = TokenReader(style)
-    cursor: _Cursor | None = None
+    cursor: Cursor[pa.RecordBatch] | None = None
     first = skip
     for ids, _, tokens in _contexts(contexts, skip, n):
-        cursor = cursor or _Cursor(activations, int(ids[0]), drop_earlier=skip > 0)
+        cursor = cursor or _cursor(activations, int(ids[0]), drop_earlier=skip > 0)
         entries = _entries(activations, contexts, cursor.take(int(ids[-1])), ids)
         yield Block(first, list(map(reader.read, tokens)), entries, _name_of(activations, ids))
         first += len(ids)
-    if cursor is not None:
-        cursor.require_end(contexts)
+    if cursor is not None and cursor.next_key is not None:
+        raise _no_such_context(activations, contexts, cursor.next_key)
 
 
 def _name_of(path: Path, ids: NDArray[np.int64]) -> Any:
     return lambda row: f"'{path}', context_id {ids[row]}"
 
 
-class _Cursor:
-    """The rows of `activations.parquet`, handed out up to one context id after the other."""
-
-    def __init__(self, path: Path, first_id: int, drop_earlier: bool) -> None:
-        self._path = path
-        file = open_parquet(path, ACTIVATION_COLUMNS)
-        group = first_group_with(file, first_id) if drop_earlier else 0
-        self._batches = read_rows(path, file, ACTIVATION_COLUMNS, _ACTIVATION_ROWS, group)
-        self._rest: pa.RecordBatch | None = next(self._batches, None)
-        if drop_earlier:
-            for _ in self._taken(first_id - 1):
-                continue
-
-    def take(self, last_id: int) -> list[pa.RecordBatch]:
-        """All further rows with ids up to `last_id`."""
-        return list(self._taken(last_id))
-
-    def require_end(self, contexts: Path) -> None:
-        """Refuse rows that are left when there are no more contexts."""
-        if self._rest is not None:
-            raise _no_such_context(self._path, contexts, self._rest.column("context_id")[0])
-
-    def _taken(self, last_id: int) -> Iterator[pa.RecordBatch]:
-        while self._rest is not None:
-            n_fitting = int(np.searchsorted(self._rest.column("context_id").to_numpy(), last_id, side="right"))
-            if n_fitting:
-                yield self._rest.slice(0, n_fitting)
-            if n_fitting < len(self._rest):
-                self._rest = self._rest.slice(n_fitting)
-                return
-            self._rest = next(self._batches, None)
+def _cursor(path: Path, first_id: int, drop_earlier: bool) -> Cursor[pa.RecordBatch]:
+    """The rows of `activations.parquet`, those of contexts before `first_id` left out if they have been read before."""
+    file = open_parquet(path, ACTIVATION_COLUMNS)
+    group = first_group_with(file, first_id) if drop_earlier else 0
+    rows = read_rows(path, file, ACTIVATION_COLUMNS, _ACTIVATION_ROWS, group)
+    cursor = Cursor((batch.column("context_id").to_numpy(), batch) for batch in rows)
+    if drop_earlier:
+        cursor.leave_out(first_id - 1)
+    return cursor
 
 
 def _entries(path: Path, contexts: Path, batches: Sequence[pa.RecordBatch], ids: NDArray[np.int64]) -> Entries:

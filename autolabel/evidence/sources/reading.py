@@ -3,7 +3,7 @@
 A format is one module that opens its files as a `Source`; all it has to do is to yield blocks in the order of the files.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +30,16 @@ class Entries:
     features: NDArray[np.int64]
     values: NDArray[np.float32]
 
-    def __getitem__(self, chosen: NDArray[np.int64] | NDArray[np.bool_]) -> "Entries":
+    @classmethod
+    def joined(cls, parts: Sequence["Entries"]) -> "Entries":
+        """The entries of all parts, one part after the other."""
+        rows, positions, features = (
+            np.concatenate([np.empty(0, dtype=np.int64), *(getattr(part, name) for part in parts)])
+            for name in ("rows", "positions", "features")
+        )
+        return cls(rows, positions, features, np.concatenate([np.empty(0, dtype=np.float32), *(part.values for part in parts)]))
+
+    def __getitem__(self, chosen: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Entries":
         return Entries(self.rows[chosen], self.positions[chosen], self.features[chosen], self.values[chosen])
 
 

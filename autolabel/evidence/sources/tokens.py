@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 TokenStyle = Literal["text", "bpe", "sentencepiece"]
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-_MOST_KNOWN = 1 << 18
+_MOST_KNOWN = 1 << 19
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 

@@ -1,0 +1,56 @@
+"""The tokens of a tokenizer by number, for files that hold token ids; the tokenizer itself is never run over text."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from transformers import AutoTokenizer
+
+from autolabel.errors import DataError
+from autolabel.evidence.sources.tokens import Text, TokenReader, TokenStyle, detect_style
+from autolabel.parts import locate
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """All tokens of a tokenizer."""
+
+    name: str
+    tokens: Sequence[str]
+    bos_token_id: int | None
+    style: TokenStyle
+    reader: TokenReader
+
+    @classmethod
+    def load(cls, name: str | None, style: Literal["auto"] | TokenStyle) -> "Vocabulary":
+        """Load a tokenizer from a folder or by hub name.
+
+        Raises:
+            DataError: it has no name, cannot be loaded, or is of a kind whose tokens cannot simply be joined.
+        """
+        if name is None:
+            raise DataError("the cache does not say which model it comes from; set [source] tokenizer to that model")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(locate(name))
+            tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
+        except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
+            why = " ".join(str(error).split())[:300]
+            raise DataError(
+                f"cannot load the tokenizer '{name}' ({why}); set [source] tokenizer to a folder or hub model"
+            ) from None
+        found = detect_style(tokens) if style == "auto" else style
+        if found == "text" and any(token.startswith("##") for token in tokens):
+            raise DataError(
+                f"the tokenizer '{name}' is a WordPiece, whose tokens do not say where blanks are; write activation files instead "
+                "(docs/activation-files.md)"
+            )
+        return cls(name, tokens, tokenizer.bos_token_id, found, TokenReader(found))
+
+    @property
+    def size(self) -> int:
+        """Number of tokens."""
+        return len(self.tokens)
+
+    def read(self, token_ids: Iterable[int]) -> Text:
+        """The text of consecutive tokens."""
+        return self.reader.read([self.tokens[token_id] for token_id in token_ids])
