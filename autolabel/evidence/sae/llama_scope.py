@@ -93,7 +93,7 @@ def _act_fn(cfg: Fields) -> Any:
 
 def _weights(cfg: Fields, tensors: Tensors) -> dict[str, Any]:
     """The four weights under either of the names they have had."""
-    modern = "W_E" in tensors.shapes
+    modern = not tensors.shapes.keys().isdisjoint({"W_E", "W_D"})
     if modern:
         d_in, d_sae = tensors.matrix_shape("W_E")
     else:

@@ -4,11 +4,12 @@
 """
 
 import json
+import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from autolabel.evidence.sae import SparseCoder, load_sae
 
@@ -68,6 +69,30 @@ def row(case: Case) -> tuple[str, str]:
     found = difference(case)
     numbers = f"{found.activations:.0e} | {found.reconstruction:.0e} | {'yes' if found.equal else 'NO'} |"
     return f"| {case.format} | {case.architecture} | {case.made_by} | {found.n_active} |", numbers
+
+
+def copied(tmp_path: Path, case: str) -> Path:
+    """A copy of a case's folder that may be spoiled; its name and those of the folders above it stay."""
+    source = BY_NAME[case].path
+    root = DATA / "cases" / case
+    shutil.copytree(root, tmp_path / case)
+    return tmp_path / case / source.relative_to(root)
+
+
+def edit(path: Path, **changes: Any) -> None:
+    content = json.loads(path.read_text())
+    for name, value in changes.items():
+        *parents, last = name.split("__")
+        target = content
+        for parent in parents:
+            target = target[parent]
+        target[last] = value
+    path.write_text(json.dumps(content))
+
+
+def edit_tensors(path: Path, **changes: torch.Tensor | None) -> None:
+    tensors = load_file(path) | changes
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, path)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Every format against its own library, and what is read out of its settings."""
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -12,34 +11,10 @@ from safetensors.torch import load_file, save_file
 
 from autolabel.errors import DataError
 from autolabel.evidence.sae import FORMATS, load_sae, native
-from tests.evidence.sae.cases import BY_NAME, CASES, DATA, HEADER, TOLERANCE, Case, dense, difference, row
+from tests.evidence.sae.cases import BY_NAME, CASES, HEADER, TOLERANCE, Case, copied, dense, difference, edit, edit_tensors, row
 
 DOCS = Path(__file__).parents[3] / "docs" / "sae-formats.md"
 BY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)
-
-
-def copied(tmp_path: Path, case: str) -> Path:
-    """A copy of a case's folder that may be spoiled; its name and those of the folders above it stay."""
-    source = BY_NAME[case].path
-    root = DATA / "cases" / case
-    shutil.copytree(root, tmp_path / case)
-    return tmp_path / case / source.relative_to(root)
-
-
-def edit(path: Path, **changes: Any) -> None:
-    content = json.loads(path.read_text())
-    for name, value in changes.items():
-        *parents, last = name.split("__")
-        target = content
-        for parent in parents:
-            target = target[parent]
-        target[last] = value
-    path.write_text(json.dumps(content))
-
-
-def edit_tensors(path: Path, **changes: torch.Tensor | None) -> None:
-    tensors = load_file(path) | changes
-    save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, path)
 
 
 @BY_CASE
