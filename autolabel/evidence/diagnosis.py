@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.fit import Fit, sample
-from autolabel.evidence.gate_report import GateReport, examine, fit_sample, hookpoints_of
+from autolabel.evidence.gate_report import GateReport, begins_with_bos, examine, fit_sample, hookpoints_of
 from autolabel.evidence.sae import SparseCoder
 from autolabel.evidence.subject import Subject
 
@@ -70,7 +70,7 @@ def _without_a_mistake_in_the_rule(coder: SparseCoder) -> Iterator[Variant]:
     if coder.d_in == coder.d_out == coder.d_sae:
         both = replace(coder, W_enc=encoder, W_dec=decoder)
         yield Variant(both, "with W_enc and W_dec transposed", "transpose both in the SAE's file")
-    bos = coder.prepend_bos is not False
+    bos = begins_with_bos(coder)
     where = "without BOS" if bos else "with BOS"
     yield Variant(replace(coder, prepend_bos=not bos), where, _in_the_files(coder, "prepend_bos", not bos))
 
@@ -99,8 +99,8 @@ def _promising(
     subject: Subject, coder: SparseCoder, documents: Sequence[Document], context_tokens: int, refused: bool
 ) -> list[Variant]:
     """The variants that fit a few tokens best, the best first."""
-    own_bos = coder.prepend_bos is not False
-    candidates = [variant for variant in variants(subject, coder) if refused or (variant.coder.prepend_bos is not False) == own_bos]
+    own_bos = begins_with_bos(coder)
+    candidates = [variant for variant in variants(subject, coder) if refused or begins_with_bos(variant.coder) == own_bos]
     places = {place for variant in candidates for place in hookpoints_of(variant.coder)} | set(hookpoints_of(coder))
     tokens = {own_bos: sample(subject, sorted(places), documents, context_tokens, own_bos, SCREENING_TOKENS)}
     if refused:
@@ -108,7 +108,7 @@ def _promising(
     own = fit_sample(coder, tokens[own_bos])
     fits: list[tuple[float, int]] = []
     for number, variant in enumerate(candidates):
-        at = tokens[variant.coder.prepend_bos is not False]
+        at = tokens[begins_with_bos(variant.coder)]
         first, last = (at.tokens[place].shape[1] for place in (hookpoints_of(variant.coder)[0], hookpoints_of(variant.coder)[-1]))
         if (first, last) != (coder.d_in, coder.d_out):
             continue

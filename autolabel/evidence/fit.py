@@ -9,7 +9,7 @@ import torch
 from autolabel.errors import DataError
 from autolabel.evidence.batches import OUTLIER_FACTOR, ActivationBatch, run_contexts_at
 from autolabel.evidence.corpus import Document
-from autolabel.evidence.sae import SparseCoder
+from autolabel.evidence.sae import Coder
 from autolabel.evidence.subject import Subject
 
 GATE_TOKENS = 2048
@@ -84,7 +84,7 @@ def sample(
     )
 
 
-def fit(coder: SparseCoder, x: torch.Tensor, target: torch.Tensor) -> Fit:
+def fit(coder: Coder, x: torch.Tensor, target: torch.Tensor) -> Fit:
     """Encode `x`, shape (n_tokens, d_in), and compare what comes of it with `target`, shape (n_tokens, d_out)."""
     code, output = coder.reconstruct(x)
     target = target.to(output.device, torch.float32)

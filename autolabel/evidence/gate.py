@@ -9,7 +9,7 @@ from autolabel.evidence.corpus import Document
 from autolabel.evidence.diagnosis import diagnose
 from autolabel.evidence.fit import sample
 from autolabel.evidence.gate_report import GateReport, examine
-from autolabel.evidence.sae import SparseCoder
+from autolabel.evidence.sae import Coder, SparseCoder
 from autolabel.evidence.subject import Subject
 
 __all__ = ["GateReport", "measure", "norm_limit", "require_pass"]
@@ -17,7 +17,7 @@ __all__ = ["GateReport", "measure", "norm_limit", "require_pass"]
 _DOCUMENTS = 64
 
 
-def measure(subject: Subject, coder: SparseCoder, documents: Iterable[Document], context_tokens: int) -> GateReport:
+def measure(subject: Subject, coder: Coder, documents: Iterable[Document], context_tokens: int) -> GateReport:
     """Run the SAE over about 2,000 tokens of `documents`, and look for what would fit better.
 
     Raises:
@@ -25,6 +25,8 @@ def measure(subject: Subject, coder: SparseCoder, documents: Iterable[Document],
     """
     kept = list(islice(documents, _DOCUMENTS))
     report = examine(subject, coder, kept, context_tokens)
+    if not isinstance(coder, SparseCoder):
+        return report
     return replace(report, diagnosis=diagnose(subject, coder, kept, context_tokens, report))
 
 

@@ -9,7 +9,7 @@ import torch
 from autolabel.errors import DataError
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.fit import Fit, Sample, fit, mean_and_sink_fvu, sample
-from autolabel.evidence.sae import SparseCoder
+from autolabel.evidence.sae import Coder, SparseCoder
 from autolabel.evidence.subject import Subject
 
 L0_FACTOR = 5.0
@@ -21,6 +21,8 @@ WORSE_THAN_MEAN = 1.05
 """From here on the words differ: it does not merely reconstruct nothing, it reconstructs something else."""
 DENSE = 0.5
 """A feature that is active on half of the tokens says nothing about them; an SAE of which half are so was loaded wrongly."""
+NEURONS = "neurons"
+"""The architecture of what is no SAE: a model's own neurons, of which nothing is expected but that they are read rightly."""
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
@@ -126,21 +128,21 @@ class GateReport:
         elif self.fvu >= min(1.0, BEYOND_SINK * self.fvu_mean_and_sink):
             leave = f"which alone leave {self.fvu_mean_and_sink:.3f}"
             found.append(f"FVU is {self.fvu:.3f} without outlier tokens: it reconstructs little but the mean and the sink, {leave}")
-        if self.dense_share > DENSE:
+        if self.dense_share > DENSE and self.architecture != NEURONS:
             found.append(f"{self.dense_share:.0%} of the features fire on at least half of the tokens")
         elif self.advertised_l0 and not 1 / L0_FACTOR <= self.l0 / self.advertised_l0 <= L0_FACTOR:
             found.append(f"{self.l0:.1f} features fire per token where its settings say {self.advertised_l0:.0f}")
         return found
 
 
-def examine(subject: Subject, coder: SparseCoder, documents: Sequence[Document], context_tokens: int) -> GateReport:
+def examine(subject: Subject, coder: Coder, documents: Sequence[Document], context_tokens: int) -> GateReport:
     """Run the SAE over about 2,000 tokens of `documents`, with and without BOS.
 
     Raises:
         DataError: the SAE's width is not the model's, a hookpoint is unknown, or there is no text.
     """
     places = hookpoints_of(coder)
-    bos = coder.prepend_bos is not False
+    bos = begins_with_bos(coder)
     samples = {with_bos: sample(subject, places, documents, context_tokens, with_bos) for with_bos in (True, False)}
     require_widths(subject, coder, samples[bos])
     fits = {with_bos: fit_sample(coder, samples[with_bos]) for with_bos in samples}
@@ -181,12 +183,17 @@ def examine(subject: Subject, coder: SparseCoder, documents: Sequence[Document],
     )
 
 
-def hookpoints_of(coder: SparseCoder) -> list[str]:
+def begins_with_bos(coder: Coder) -> bool:
+    """Whether its contexts begin with BOS: unless its files say no."""
+    return coder.prepend_bos is not False
+
+
+def hookpoints_of(coder: Coder) -> list[str]:
     """Where it reads and, last, where what it reconstructs is found."""
     return list(dict.fromkeys([coder.hookpoint, coder.hookpoint_out or coder.hookpoint]))
 
 
-def fit_sample(coder: SparseCoder, tokens: Sample) -> Fit:
+def fit_sample(coder: Coder, tokens: Sample) -> Fit:
     """How it does on the usable tokens of a sample."""
     places = hookpoints_of(coder)
     x, target = (tokens.tokens[place] for place in (places[0], places[-1]))
@@ -194,7 +201,7 @@ def fit_sample(coder: SparseCoder, tokens: Sample) -> Fit:
     return fit(coder, x[usable], target[usable.to(target.device)])
 
 
-def require_widths(subject: Subject, coder: SparseCoder, tokens: Sample) -> None:
+def require_widths(subject: Subject, coder: Coder, tokens: Sample) -> None:
     """Refuse an SAE that cannot be run on the model.
 
     Raises:
@@ -211,8 +218,10 @@ def require_widths(subject: Subject, coder: SparseCoder, tokens: Sample) -> None
             )
 
 
-def rule_of(coder: SparseCoder) -> str:
+def rule_of(coder: Coder) -> str:
     """How it encodes, in words."""
+    if not isinstance(coder, SparseCoder):
+        return f"{coder.architecture}, both signs of each one's activation"
     x = "x" if coder.normalisation == "none" else f"x normalised ({coder.normalisation})"
     x = f"({x} − b_dec)" if coder.subtract_b_dec else x
     pre = f"{x} W_enc + b_enc"

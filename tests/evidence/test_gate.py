@@ -10,6 +10,7 @@ from autolabel.evidence.corpus import Document
 from autolabel.evidence.gate import GateReport, measure, norm_limit, require_pass
 from autolabel.evidence.gate_report import rule_of
 from autolabel.evidence.sae import SparseCoder
+from autolabel.evidence.sae.neurons import NeuronCoder
 from autolabel.evidence.subject import Subject
 from tests.evidence.fitting import D_MODEL, fitted, transcoder
 from tests.evidence.test_subject import documents
@@ -94,6 +95,19 @@ def test_a_transcoder_is_held_against_what_it_reconstructs(subject: Subject, tex
     assert "  writes    layers.1.mlp" in report.summary()
     wrong = replace(coder, hookpoint_out="layers.1.self_attn")
     assert "it fits reconstructing layers.1.mlp (FVU" in refusal(subject, wrong, texts)
+
+
+def test_neurons_are_held_against_the_output_of_their_mlp(subject: Subject, texts: list[Document]) -> None:
+    down_proj = subject._base.get_submodule("layers.1.mlp.down_proj").weight.detach()
+    neurons = NeuronCoder(down_proj, hookpoint="layers.1.mlp.down_proj:input", subject_model="tiny")
+    report = measure(subject, neurons, texts, 96)
+    require_pass(report, neurons.name)
+    assert report.fvu == pytest.approx(0, abs=1e-6)
+    assert report.dense_share > 0.3
+    assert replace(report, dense_share=0.9).problems() == []
+    assert "neurons of layers.1.mlp.down_proj: neurons, both signs of each one's activation" in report.summary()
+    elsewhere = measure(subject, replace(neurons, hookpoint="layers.2.mlp.down_proj:input"), texts, 96)
+    assert "worse than predicting the mean" in elsewhere.problems()[0]
 
 
 def test_a_wrong_width_is_refused_with_both_widths(subject: Subject, texts: list[Document], coder: SparseCoder) -> None:
