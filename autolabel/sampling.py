@@ -14,6 +14,7 @@ NEAR_COPY_TOKENS = 13
 """Two windows that share a run of this many tokens are near-copies (validity §4)."""
 
 _SPLIT_SALT, _TILE_SALT, _FEATURE_SALT, _SHARE_SALT, _OFFSET_SALT, _BACKGROUND_SALT = 11, 12, 13, 14, 15, 16
+_SHARD_SALT, _SAMPLE_SALT = 17, 18
 _TWO_64 = 2.0**64
 
 
@@ -31,6 +32,16 @@ def split_of(document_hash: int, seed: int, shares: Mapping[Split, float]) -> Sp
 def is_drawn(document_hash: int, seed: int, share: float) -> bool:
     """Whether a document is among the `share` (0 … 1) of a source that is used at all."""
     return float(combine(_SHARE_SALT, seed, document_hash)) / _TWO_64 < share
+
+
+def shard_of(source_hash: int, n_shards: int) -> int:
+    """Which of `n_shards` shards a source document belongs to, whatever its place in the files."""
+    return int(combine(_SHARD_SALT, source_hash) % np.uint64(n_shards))
+
+
+def sample_key(seed: int, source_hash: int) -> int:
+    """Uniform 64-bit key of (seed, source document): the smallest keys are a sample of the documents."""
+    return int(combine(_SAMPLE_SALT, seed, source_hash))
 
 
 def grid_offset(document_hash: int, context_index: int) -> int:

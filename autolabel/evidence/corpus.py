@@ -3,35 +3,37 @@
 The invariant: everything about a document (its block cuts, its split, its tiles) follows from its own text and the seed.
 """
 
-import glob
-import gzip
-import json
-import zlib
+import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.config import CorpusSettings, TextSource
 from autolabel.errors import DataError
-from autolabel.hashing import combine, content_id, document_hash
-from autolabel.parts import locate
+from autolabel.evidence.texts import RawText, read_texts
+from autolabel.hashing import combine, document_hash
 from autolabel.records import SPLITS, Split
 from autolabel.sampling import TILE_TOKENS, grid_offset, is_drawn, split_of
 
 MIN_DOCUMENTS_PER_SPLIT = 20
-_JSONL_SUFFIXES = (".jsonl", ".jsonl.gz", ".ndjson")
+PIECE_CHARACTERS = 1_000_000
+"""Longer texts are cut at a line end before they are tokenised, so that memory does not follow the longest text."""
+
+Encoded = tuple[NDArray[np.int32], NDArray[np.int32]]
+"""Token ids, shape (n,), and token boundaries in characters, shape (n + 1,): token i covers bounds[i] to bounds[i + 1]."""
 
 
 class Tokenizer(Protocol):
     """Turns text into token ids with the characters each token covers."""
 
-    def encode(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Token ids, shape (n,), and token boundaries in characters, shape (n + 1,): token i covers bounds[i] to bounds[i + 1]."""
+    def encode(self, text: str) -> Encoded:
+        """Token ids and boundaries of `text`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +47,8 @@ class Document:
     text: str
     token_ids: NDArray[np.int32]
     bounds: NDArray[np.int32]
-    version: int = 0
-    """Tells apart documents of the same hash: those that differ in case or white space, or are blocks of different texts."""
+    name: str | None = None
+    """The id that its file gives it, else its file and place there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,72 +67,130 @@ class Context:
     first_tile: int
 
 
+@dataclass(frozen=True, slots=True)
+class SourceText:
+    """A text as found in a source, and its place among all texts of the corpus in file order."""
+
+    ordinal: int
+    source: str
+    raw: RawText
+    hash: int
+
+    @property
+    def version(self) -> int:
+        """Tells apart texts of the same hash (they differ in case or white space) and equal texts of several sources."""
+        digest = hashlib.sha256(f"{self.source}\n{self.raw.text}".encode())
+        return int.from_bytes(digest.digest()[:8], "big")
+
+
 @dataclass
 class CorpusCounts:
-    """What was read, for `corpora` and for the refusal of a corpus that cannot be split."""
+    """What was read, for `corpora` and for the refusal of a corpus that cannot be split; counts of several readings add up."""
 
-    n_source_documents: int = 0
     n_documents: int = 0
-    n_duplicates: int = 0
     n_tokens: int = 0
     by_split: Counter[Split] = field(default_factory=Counter)
     tiles_by_split: Counter[Split] = field(default_factory=Counter)
-    by_source: dict[str, dict[str, int]] = field(default_factory=dict)
-    versions: dict[int, int] = field(default_factory=dict)
-    """Document hash → the smallest `Document.version` found: the one that stands for all that are alike."""
+    by_source: dict[str, Counter[str]] = field(default_factory=dict)
 
-    @property
-    def content(self) -> int:
-        """Sum of the documents' scattered hashes modulo 2^64: the same for the same documents in any order."""
-        hashes, versions = (np.fromiter(words, dtype=np.uint64) for words in (self.versions.keys(), self.versions.values()))
-        return int(combine(hashes, versions).sum(dtype=np.uint64))
+    def count(self, document: Document) -> None:
+        """Add a document."""
+        self.n_documents += 1
+        self.n_tokens += len(document.token_ids)
+        self.by_split[document.split] += 1
+        self.by_source.setdefault(document.source, Counter()).update(documents=1, tokens=len(document.token_ids))
+
+    def merge(self, other: "CorpusCounts") -> None:
+        """Add what another reading counted."""
+        self.n_documents += other.n_documents
+        self.n_tokens += other.n_tokens
+        self.by_split.update(other.by_split)
+        self.tiles_by_split.update(other.tiles_by_split)
+        for source, counts in other.by_source.items():
+            self.by_source.setdefault(source, Counter()).update(counts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counts, ready for JSON."""
+        return {
+            "n_documents": self.n_documents,
+            "n_tokens": self.n_tokens,
+            "by_split": dict(self.by_split),
+            "tiles_by_split": dict(self.tiles_by_split),
+            "by_source": {source: dict(self.by_source[source]) for source in sorted(self.by_source)},
+        }
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "CorpusCounts":
+        """What `as_dict` gave."""
+        by_source = {source: Counter(counts) for source, counts in found["by_source"].items()}
+        splits = (Counter(found["by_split"]), Counter(found["tiles_by_split"]))
+        return cls(found["n_documents"], found["n_tokens"], *splits, by_source)
 
 
-def read_documents(
-    settings: CorpusSettings, seed: int, tokenizer: Tokenizer, counts: CorpusCounts, chosen: Mapping[int, int] | None = None
-) -> Iterator[Document]:
-    """Yield the documents of a corpus block by block, in file order, each text once; `counts` is filled on the way.
+def source_texts(sources: list[TextSource], seed: int, skip: int = 0, lengths: list[int] | None = None) -> Iterator[SourceText]:
+    """Every text of the sources that is drawn and not blank, in file order.
 
-    Of documents with the same hash the first is taken, or the one whose version `chosen` names: the `versions` counted by a
-    first reading make what a second one yields independent of the order of the files.
+    `skip` passes over the first texts. `lengths` holds how many texts each source has, −1 where that is not known: whole sources
+    are then passed over, and what is found out is filled in.
 
     Raises:
-        DataError: a source is missing, is not UTF-8 or holds a malformed line.
+        DataError: a source is missing or cannot be read.
+    """
+    ordinal = 0
+    lengths = [-1] * len(sources) if lengths is None else lengths
+    for number, source in enumerate(sources):
+        start = ordinal
+        if 0 <= lengths[number] <= skip - start:
+            ordinal += lengths[number]
+            continue
+        ordinal += max(skip - start, 0)
+        for raw in read_texts(source, skip=ordinal - start):
+            hashed = document_hash(raw.text)
+            if raw.text.strip() and is_drawn(hashed, seed, source.share):
+                yield SourceText(ordinal, source_name(source), raw, hashed)
+            ordinal += 1
+        lengths[number] = ordinal - start
+
+
+def source_name(source: TextSource) -> str:
+    """What a source is called: as set, or after its file."""
+    return source.name or Path(source.path.removeprefix("part:")).stem
+
+
+def documents_of(text: SourceText, settings: CorpusSettings, seed: int, tokenizer: Tokenizer) -> Iterator[Document]:
+    """Cut a text into documents; a text that is one block is a document under its own hash."""
+    blocks = _blocks(text.raw.text, settings.document_tokens, tokenizer)
+    first = next(blocks, None)
+    second = next(blocks, None)
+    if first is None:
+        return
+    found = chain([first], [] if second is None else [second], blocks)
+    for index, (block, encoded) in enumerate(found):
+        block_hash = document_hash(block)
+        name = text.hash if second is None else int(combine(block_hash, text.hash, index))
+        token_ids, bounds = tokenizer.encode(block) if encoded is None else encoded
+        split = split_of(block_hash, seed, settings.shares)
+        yield Document(name, text.hash, text.source, split, block, token_ids, bounds, text.raw.id)
+
+
+def read_documents(settings: CorpusSettings, seed: int, tokenizer: Tokenizer, counts: CorpusCounts) -> Iterator[Document]:
+    """Yield the documents of a corpus block by block, in file order, each text once (the first of those that count as the same).
+
+    `counts` is filled on the way. What is to be collected is read by `survey.Survey.documents`, which does not depend on the order.
+
+    Raises:
+        DataError: a source is missing or cannot be read.
     """
     seen: set[int] = set()
-    for source in settings.sources:
-        name = source.name or Path(source.path.removeprefix("part:")).stem
-        of_source = counts.by_source.setdefault(name, {"documents": 0, "tokens": 0})
-        for text in _texts(source):
-            source_hash = document_hash(text)
-            if not text.strip() or not is_drawn(source_hash, seed, source.share):
-                continue
-            counts.n_source_documents += 1
-            for block in _blocks(text, settings.document_tokens, tokenizer):
-                if not block:
-                    continue
-                block_hash = document_hash(block)
-                version = _version(block, source_hash)
-                counts.versions[block_hash] = min(counts.versions.get(block_hash, version), version)
-                if block_hash in seen or (chosen is not None and chosen.get(block_hash, version) != version):
-                    counts.n_duplicates += 1
-                    continue
-                seen.add(block_hash)
-                token_ids, bounds = tokenizer.encode(block)
-                split = split_of(block_hash, seed, settings.shares)
-                document = Document(block_hash, source_hash, name, split, block, token_ids, bounds, version)
-                counts.n_documents += 1
-                counts.n_tokens += len(token_ids)
-                counts.by_split[document.split] += 1
-                of_source["documents"] += 1
-                of_source["tokens"] += len(token_ids)
-                yield document
-                if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
-                    return
-
-
-def _version(block: str, source_hash: int) -> int:
-    return int(content_id("document", [block, source_hash])[:16], 16)
+    for text in source_texts(settings.sources, seed):
+        if text.hash in seen:
+            continue
+        seen.add(text.hash)
+        for document in documents_of(text, settings, seed, tokenizer):
+            counts.count(document)
+            yield document
+        if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
+            return
 
 
 def require_splits(counts: CorpusCounts) -> None:
@@ -181,81 +241,34 @@ def contexts_of(document: Document, context_tokens: int) -> Iterator[Context]:
         start, index, tile = start + n_tokens, index + 1, tile + n_tiles
 
 
-def _texts(source: TextSource) -> Iterator[str]:
-    for path in _files(source.path):
-        is_jsonl = path.name.endswith(_JSONL_SUFFIXES) if source.format == "auto" else source.format == "jsonl"
-        if is_jsonl:
-            yield from _json_lines(path, source.text_column)
-        else:
-            yield _whole(path)
-
-
-def _files(path: str) -> list[Path]:
-    located = Path(locate(path)).expanduser()
-    if located.is_dir():
-        visible = (p for p in located.rglob("*") if not any(part.startswith(".") for part in p.relative_to(located).parts))
-        found = sorted(p for p in visible if p.is_file())
-    elif located.is_file():
-        found = [located]
-    else:
-        found = sorted(Path(p) for p in glob.glob(str(located), recursive=True) if Path(p).is_file())  # noqa: PTH207
-    if not found:
-        raise DataError(f"no text at '{path}'; expected a file, a folder with files, or a glob that matches some")
-    return found
-
-
-def _whole(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' is not UTF-8 text (byte {error.start}); convert it or leave it out") from None
-    except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror}") from None
-
-
-def _json_lines(path: Path, column: str) -> Iterator[str]:
-    opener = gzip.open if path.name.endswith(".gz") else open
-    try:
-        with opener(path, "rb") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield _text_of(line, column, path, number)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"'{path}' is truncated or no gzip file ({error}); fetch it again") from None
-    except OSError as error:
-        raise DataError(f"cannot read '{path}': {error.strerror}") from None
-
-
-def _text_of(line: bytes, column: str, path: Path, number: int) -> str:
-    try:
-        record = json.loads(line.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"'{path}' line {number} is not UTF-8 (byte {error.start} of the line); convert the file") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"'{path}' line {number} is not JSON: {error.msg} at character {error.pos}") from None
-    except ValueError as error:
-        raise DataError(f"'{path}' line {number} cannot be read as JSON: {error}") from None
-    except RecursionError:
-        raise DataError(f"'{path}' line {number} is nested too deeply to be a document; remove the line") from None
-    if not isinstance(record, dict) or not isinstance(record.get(column), str):
-        keys = ", ".join(map(str, record)) if isinstance(record, dict) else type(record).__name__
-        raise DataError(f"'{path}' line {number} has no text under '{column}' (it holds {keys or 'nothing'}); set text_column")
-    text: str = record[column]
-    return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _blocks(text: str, limit: int, tokenizer: Tokenizer) -> Iterator[str]:
+def _blocks(text: str, limit: int, tokenizer: Tokenizer) -> Iterator[tuple[str, Encoded | None]]:
     """Cut `text` at its last line end within each `limit` tokens; where there is none, at the limit."""
-    _, bounds = tokenizer.encode(text)
-    if len(bounds) - 1 <= limit:
-        yield text
-        return
-    breaks = np.flatnonzero([text[at - 1] == "\n" for at in bounds[1:-1]]) + 1
-    first, n_tokens = 0, len(bounds) - 1
-    while first < n_tokens:
-        last = min(first + limit, n_tokens)
-        if last < n_tokens:
-            fitting = breaks[(breaks > first) & (breaks <= last)]
-            last = int(fitting[-1]) if len(fitting) else last
-        yield text[bounds[first] : bounds[last]].strip()
-        first = last
+    for piece in _pieces(text):
+        encoded = tokenizer.encode(piece)
+        bounds = encoded[1]
+        n_tokens = len(bounds) - 1
+        if n_tokens <= limit:
+            if piece:
+                yield piece, encoded
+            continue
+        breaks = np.flatnonzero([piece[at - 1] == "\n" for at in bounds[1:-1]]) + 1
+        first = 0
+        while first < n_tokens:
+            last = min(first + limit, n_tokens)
+            if last < n_tokens:
+                fitting = breaks[(breaks > first) & (breaks <= last)]
+                last = int(fitting[-1]) if len(fitting) else last
+            block = piece[bounds[first] : bounds[last]].strip()
+            if block:
+                yield block, None
+            first = last
+
+
+def _pieces(text: str) -> Iterator[str]:
+    start = 0
+    while len(text) - start > PIECE_CHARACTERS:
+        end = text.rfind("\n", start, start + PIECE_CHARACTERS) + 1
+        end = end if end > start else start + PIECE_CHARACTERS
+        yield text[start:end]
+        start = end
+    yield text[start:] if start else text
