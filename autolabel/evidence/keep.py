@@ -1,6 +1,7 @@
-"""The k best entries per feature under a 64-bit key: the one data structure behind strongest windows and uniform samples.
+"""The k smallest 64-bit keys per feature: the one data structure behind strongest windows and uniform samples.
 
-The invariant: what is kept are the k smallest of all (key, tile) ever offered, so order, batching and merging change nothing.
+The invariant: what is kept are the k smallest of all keys ever offered, so order, batching and merging change nothing. Which
+(tile, feature) pair a key stands for is not held: a pair's key follows from the pair, so whoever has the pair can ask `holds`.
 """
 
 import numpy as np
@@ -9,41 +10,79 @@ from numpy.typing import NDArray
 from autolabel.hashing import UInt64
 
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
+WAITING_KEYS = 1 << 20
+"""Keys that wait to be sorted in; larger is faster per key and admits more that is displaced later."""
+_CHUNK_ROWS = 1 << 15
 
 
 class BottomK:
-    """For each of `n_features` features the `k` tiles with the smallest keys, smallest first."""
+    """For each of `n_features` features the `k` smallest keys, ascending."""
 
     def __init__(self, n_features: int, k: int) -> None:
         self.k = k
         self.keys: UInt64 = np.full((n_features, k), EMPTY, dtype=np.uint64)
-        self.tiles: UInt64 = np.zeros((n_features, k), dtype=np.uint64)
+        self._worst: UInt64 = np.full(n_features, EMPTY, dtype=np.uint64)
+        self._waiting: list[tuple[NDArray[np.int64], UInt64]] = []
+        self._n_waiting = 0
 
-    def offer(self, features: NDArray[np.int64], keys: UInt64, tiles: UInt64) -> NDArray[np.bool_]:
-        """Offer entries, tiles distinct per feature; returns which of them are now among the k best of their feature."""
-        admitted: NDArray[np.bool_] = keys <= self.keys[features, -1]
-        candidates = np.flatnonzero(admitted)
-        if len(candidates) == 0:
-            return admitted
-        touched = np.unique(features[candidates])
-        n_state = len(touched) * self.k
-        all_features = np.concatenate([np.repeat(touched, self.k), features[candidates]])
-        all_keys = np.concatenate([self.keys[touched].ravel(), keys[candidates]])
-        all_tiles = np.concatenate([self.tiles[touched].ravel(), tiles[candidates]])
-        order = np.lexsort((all_tiles, all_keys, all_features))
-        first = np.searchsorted(all_features[order], touched)
-        best = order[first[:, None] + np.arange(self.k)]
-        self.keys[touched] = all_keys[best]
-        self.tiles[touched] = all_tiles[best]
-        kept = np.zeros(len(all_features), dtype=bool)
-        kept[best.ravel()] = True
-        admitted[candidates] = kept[n_state:]
+    def offer(self, features: NDArray[np.int64], keys: UInt64) -> NDArray[np.bool_]:
+        """Offer keys, distinct per feature; returns which may be among the k smallest (seldom one that is not, never less)."""
+        admitted: NDArray[np.bool_] = keys <= self._worst[features]
+        self._waiting.append((features[admitted], keys[admitted]))
+        self._n_waiting += len(self._waiting[-1][0])
+        if self._n_waiting >= WAITING_KEYS:
+            self.settle()
         return admitted
 
-    def kept(self, feature: int) -> UInt64:
-        """The tiles kept for `feature`, best first."""
-        filled: UInt64 = self.tiles[feature][self.keys[feature] != EMPTY]
-        return filled
+    def holds(self, features: NDArray[np.int64], keys: UInt64) -> NDArray[np.bool_]:
+        """Which of these keys, all offered before, are among the k smallest of their feature."""
+        self.settle()
+        held: NDArray[np.bool_] = keys <= self._worst[features]
+        return held
+
+    def merge(self, other: "BottomK") -> None:
+        """Take over the keys of a collection of other text."""
+        other.settle()
+        features, places = np.nonzero(other.keys != EMPTY)
+        self.offer(features, other.keys[features, places])
+
+    def load(self, keys: UInt64) -> None:
+        """Replace everything by the keys of an earlier collection, shape (n_features, k), ascending."""
+        self.keys, self._worst = keys, keys[:, -1].copy()
+        self._waiting, self._n_waiting = [], 0
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory that the keys take, those that wait included."""
+        return self.keys.nbytes + self._worst.nbytes + sum(f.nbytes + k.nbytes for f, k in self._waiting)
+
+    @property
+    def n_kept(self) -> int:
+        """Keys held, all features together."""
+        self.settle()
+        return int((self.keys != EMPTY).sum())
+
+    def settle(self) -> None:
+        """Sort in what waits."""
+        if not self._n_waiting:
+            return
+        features, keys = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+        self._waiting, self._n_waiting = [], 0
+        order = np.lexsort((keys, features))
+        features, keys = features[order], keys[order]
+        touched, first, group = np.unique(features, return_index=True, return_inverse=True)
+        rank = np.arange(len(features)) - first[group]
+        best = rank < self.k
+        group, rank, keys = group[best], rank[best], keys[best]
+        for start in range(0, len(touched), _CHUNK_ROWS):
+            rows = touched[start : start + _CHUNK_ROWS]
+            inside = slice(*np.searchsorted(group, [start, start + len(rows)]))
+            block = np.full((len(rows), self.k + int(rank[inside].max()) + 1), EMPTY, dtype=np.uint64)
+            block[:, : self.k] = self.keys[rows]
+            block[group[inside] - start, self.k + rank[inside]] = keys[inside]
+            block.sort(axis=1)
+            self.keys[rows] = block[:, : self.k]
+        self._worst[touched] = self.keys[touched, -1]
 
 
 def strength_keys(values: NDArray[np.float32], draw: UInt64) -> UInt64:

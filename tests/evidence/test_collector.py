@@ -8,13 +8,25 @@ import pytest
 import torch
 
 from autolabel.evidence.batches import ActivationBatch
-from autolabel.evidence.collector import HISTOGRAM_BINS, Collector
+from autolabel.evidence.collector import Collector
 from autolabel.evidence.corpus import Document, contexts_of
+from autolabel.evidence.counts import HISTOGRAM_BINS
+from autolabel.evidence.encoding import encoded
 from autolabel.evidence.spill import Spill
-from autolabel.evidence.tables import evidence_hash, evidence_tables
 from autolabel.records import SPLITS
 from autolabel.sampling import TILE_TOKENS, background_keys, draw_keys, tile_ids
-from tests.evidence.worlds import CONTEXT_TOKENS, SEED, SMALL, batches, collected, document, identity_coder
+from tests.evidence.worlds import (
+    CONTEXT_TOKENS,
+    SEED,
+    SMALL,
+    batches,
+    collected,
+    collector_of,
+    document,
+    finished,
+    identity_coder,
+    tables_of,
+)
 
 D = 9
 VOCABULARY = 300
@@ -41,14 +53,6 @@ def documents() -> list[Document]:
 @pytest.fixture(scope="module")
 def table() -> torch.Tensor:
     return sparse_table()
-
-
-def collector_of(documents: list[Document], table: torch.Tensor, folder: Path, batch_contexts: int = 4) -> Collector:
-    with Spill(folder) as spill:
-        collector = Collector(identity_coder(D), SMALL, SEED, spill)
-        for batch in batches(documents, table, batch_contexts):
-            collector.add(batch)
-    return collector
 
 
 def dense_truth(documents: list[Document], table: torch.Tensor) -> dict[str, Any]:
@@ -82,7 +86,7 @@ def dense_truth(documents: list[Document], table: torch.Tensor) -> dict[str, Any
 def test_counts_equal_a_dense_computation(
     documents: list[Document], table: torch.Tensor, tmp_path: Path, batch_contexts: int
 ) -> None:
-    collector = collector_of(documents, table, tmp_path, batch_contexts)
+    collector = collector_of(documents, table, tmp_path, batch_contexts=batch_contexts)
     truth, counts = dense_truth(documents, table), collector.counts
     assert counts.tokens.tolist() == truth["tokens"].tolist()
     assert counts.contexts.tolist() == truth["contexts"].tolist()
@@ -90,7 +94,7 @@ def test_counts_equal_a_dense_computation(
     assert counts.histogram.sum(1).tolist() == counts.tokens.tolist()
     np.testing.assert_array_equal(counts.largest, truth["max"].astype(np.float32))
     np.testing.assert_allclose(counts.sums / 2**16, truth["sums"], atol=counts.tokens.max() * 2**-17)
-    assert {split: counts.tiles[split].tolist() for split in SPLITS} == {s: truth["tiles"][s].tolist() for s in SPLITS}
+    assert {split: counts.tiles(split).tolist() for split in SPLITS} == {s: truth["tiles"][s].tolist() for s in SPLITS}
     assert counts.all_tiles == truth["all_tiles"]
     assert counts.all_tokens == sum(len(one.token_ids) for one in documents)
     assert counts.all_contexts == sum(1 for one in documents for _ in contexts_of(one, CONTEXT_TOKENS))
@@ -99,20 +103,26 @@ def test_counts_equal_a_dense_computation(
 
 
 def test_samples_equal_a_sort_of_everything(documents: list[Document], table: torch.Tensor, tmp_path: Path) -> None:
-    collector = collector_of(documents, table, tmp_path)
+    outcome = collected(documents, table, tmp_path)
     tiles = dense_truth(documents, table)["largest_in_tile"]
+    samples = outcome.kept.samples(0, D)
+
+    def ids(rows: np.ndarray[Any, Any]) -> list[int]:
+        return [int(outcome.kept.ids[row]) for row in rows.tolist() if row >= 0]
+
     for split in SPLITS:
         names = np.array([name for name, (of, _) in tiles.items() if of == split], dtype=np.uint64)
         by_key = names[np.argsort(background_keys(SEED, names))]
-        assert collector.background[split].kept(0).tolist() == by_key[: collector.background[split].k].tolist()
+        background = outcome.kept.background[split].rows
+        assert ids(background) == by_key[: outcome.collector.background[split].k].tolist()
         for feature in range(D):
             firing = np.array([name for name in names.tolist() if tiles[name][1][feature] > 0], dtype=np.uint64)
             drawn = firing[np.argsort(draw_keys(SEED, np.full(len(firing), feature), firing))]
-            assert collector.firing[split].kept(feature).tolist() == drawn[: collector.firing[split].k].tolist()
+            assert ids(samples.firing[split][feature]) == drawn[: outcome.collector.firing[split].k].tolist()
             if split == "train":
                 strength = [-tiles[name][1][feature] for name in drawn.tolist()]
                 strongest = drawn[np.argsort(strength, kind="stable")][: SMALL.strongest]
-                assert collector.strongest.kept(feature).tolist() == strongest.tolist()
+                assert ids(samples.strongest[feature]) == strongest.tolist()
 
 
 def test_order_of_documents_and_batching_change_nothing(documents: list[Document], table: torch.Tensor, tmp_path: Path) -> None:
@@ -120,17 +130,14 @@ def test_order_of_documents_and_batching_change_nothing(documents: list[Document
     for number, batch_contexts in enumerate((4, 4, 7)):
         shuffled = list(documents)
         random.Random(number).shuffle(shuffled)
-        (tmp_path / str(number)).mkdir()
-        outcome = collected(shuffled, table, tmp_path / str(number), batch_contexts=batch_contexts)
-        tables = evidence_tables("set", "sae", outcome.collector.counts, outcome.kept, outcome.draws)
-        hashes.add(evidence_hash(tables))
+        hashes.add(tables_of(collected(shuffled, table, tmp_path / str(number), batch_contexts=batch_contexts))[1])
     assert len(hashes) == 1
 
 
 def test_windows_hold_the_tokens_they_say(documents: list[Document], table: torch.Tensor, tmp_path: Path) -> None:
     outcome = collected(documents, table, tmp_path)
     by_name = {one.hash: one for one in documents}
-    tiles = outcome.kept.tiles.to_pylist()
+    tiles = outcome.tiles
     assert tiles
     for row, tile in enumerate(tiles):
         ends = [*tile["token_starts"][1:], len(tile["text"])]
@@ -140,16 +147,15 @@ def test_windows_hold_the_tokens_they_say(documents: list[Document], table: torc
             assert tile["text"][start:end] == f"{token:03d} "
         one = by_name[tile["document"]]
         assert tile["text"] in one.text
-        assert tile["split"] == one.split
-        for feature in range(D):
-            firing = outcome.kept.firing(feature, row)
-            for position, value in zip(firing.positions.tolist(), firing.values.tolist(), strict=True):
-                assert position >= tile["n_context_tokens"]
-                assert value == pytest.approx(table[tile["token_ids"][position], feature].item())
+        assert SPLITS[tile["split"]] == one.split
+        pairs = outcome.kept.pairs_at(np.arange(D), np.full(D, row))
+        lengths, positions, values = outcome.kept.entries_of(pairs)
+        for feature, position, value in zip(np.repeat(np.arange(D), lengths), positions.tolist(), values.tolist(), strict=True):
+            assert value == pytest.approx(table[tile["token_ids"][tile["n_context_tokens"] + position], feature].item())
 
 
 def test_tiles_are_aligned_to_the_grid_of_their_context(documents: list[Document], table: torch.Tensor, tmp_path: Path) -> None:
-    tiles = collected(documents, table, tmp_path).kept.tiles.to_pylist()
+    tiles = collected(documents, table, tmp_path).tiles
     starts: dict[int, list[int]] = {}
     for one in documents:
         at = [c.start + c.offset + i * TILE_TOKENS for c in contexts_of(one, CONTEXT_TOKENS) for i in range(c.n_tiles)]
@@ -163,14 +169,12 @@ def test_tiles_are_aligned_to_the_grid_of_their_context(documents: list[Document
 
 def test_every_firing_of_a_kept_window_is_kept(documents: list[Document], table: torch.Tensor, tmp_path: Path) -> None:
     outcome = collected(documents, table, tmp_path)
-    token_ids, bounds = outcome.kept.token_ids
-    context = outcome.kept.column("n_context_tokens")
+    tiles = outcome.tiles
     for draw in outcome.draws:
         for example in draw.examples:
-            start, end = bounds[example.row : example.row + 2]
-            values = table[torch.tensor(token_ids[start:end].tolist()), draw.feature].numpy().copy()
-            values[: context[example.row]] = 0
-            assert example.firing.positions.tolist() == np.flatnonzero(values > 0).tolist()
+            values = table[torch.tensor(tiles[example.row]["token_ids"]), draw.feature].numpy().copy()
+            values[: tiles[example.row]["n_context_tokens"]] = 0
+            assert example.positions == np.flatnonzero(values > 0).tolist()
 
 
 def test_unusable_tokens_do_not_exist(tmp_path: Path) -> None:
@@ -181,30 +185,27 @@ def test_unusable_tokens_do_not_exist(tmp_path: Path) -> None:
     usable = plain.usable.clone()
     usable[0, context.offset : context.offset + TILE_TOKENS] = False
     plain.activations[0, context.offset] = 1e6
-    with Spill(tmp_path) as spill:
-        collector = Collector(identity_coder(D), SMALL, SEED, spill)
-        collector.add(ActivationBatch(plain.contexts, plain.activations, usable, TILE_TOKENS))
+    collector = Collector(D, SMALL, SEED, Spill(tmp_path))
+    collector.add(encoded(ActivationBatch(plain.contexts, plain.activations, usable, TILE_TOKENS), identity_coder(D)))
     assert collector.counts.all_tokens == 96 - TILE_TOKENS
     assert collector.counts.outliers == TILE_TOKENS
     assert collector.counts.tokens.tolist() == [96 - TILE_TOKENS] * D
     assert collector.counts.largest.max() == 1
     assert collector.counts.all_tiles["train"] == context.n_tiles
-    assert collector.counts.tiles["train"].tolist() == [context.n_tiles - 1] * D
+    assert collector.counts.tiles_train.tolist() == [context.n_tiles - 1] * D
 
 
 def test_a_batch_in_which_nothing_fires_and_one_without_tiles_only_count(tmp_path: Path) -> None:
     short, silent = document(np.arange(5), split="train"), document(np.arange(100), split="test")
-    with Spill(tmp_path) as spill:
-        collector = Collector(identity_coder(D), SMALL, SEED, spill)
-        for batch in batches([short], torch.ones(VOCABULARY, D)):
-            collector.add(batch)
-        for batch in batches([silent], torch.full((VOCABULARY, D), -1.0)):
-            collector.add(batch)
+    collector = Collector(D, SMALL, SEED, Spill(tmp_path / "spill"))
+    for batch in (*batches([short], torch.ones(VOCABULARY, D)), *batches([silent], torch.full((VOCABULARY, D), -1.0))):
+        collector.add(encoded(batch, identity_coder(D)))
     assert collector.counts.tokens.tolist() == [5] * D
     assert collector.counts.contexts.tolist() == [1] * D
     assert collector.counts.all_tiles["train"] == 0
     assert collector.counts.all_tiles["test"] > 0
-    assert len(collector.background["test"].kept(0)) == collector.counts.all_tiles["test"]
+    kept = finished(collector, tmp_path / "sorted").kept
+    assert len(kept.background["test"].rows) == collector.counts.all_tiles["test"]
 
 
 def test_extreme_activations_stay_in_the_open_bins(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Small worlds whose truth is known: documents of numbered tokens, and activations that a table reads off the tokens."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
@@ -13,13 +15,15 @@ from autolabel.config import EvidenceSettings
 from autolabel.evidence.batches import ActivationBatch
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.corpus import Context, Document, contexts_of
-from autolabel.evidence.draws import FeatureDraw
+from autolabel.evidence.draws import KINDS, STATUSES, Draws
+from autolabel.evidence.encoding import encoded
 from autolabel.evidence.exams import ExamBuilder
 from autolabel.evidence.kept import Kept
 from autolabel.evidence.sae import SparseCoder
 from autolabel.evidence.spill import Spill
+from autolabel.evidence.tables import EvidenceTables
 from autolabel.hashing import document_hash
-from autolabel.records import Split
+from autolabel.records import SPLITS, STRATA, Split
 from autolabel.sampling import split_of
 
 CONTEXT_TOKENS = 128
@@ -81,27 +85,125 @@ def batch(contexts: list[Context], table: torch.Tensor, batch_contexts: int) -> 
 
 
 @dataclass
+class Drawn:
+    """One example of a feature; positions and marks are tokens of the window."""
+
+    row: int
+    split: str
+    kind: str
+    stratum: str | None
+    in_exam: bool
+    rank: int
+    quantile: int | None
+    weight: float
+    positions: list[int]
+    values: list[float]
+    marks: tuple[int, ...]
+
+    @property
+    def largest(self) -> float:
+        return max(self.values, default=0.0)
+
+
+@dataclass
+class FeatureDraw:
+    """Everything drawn for one feature."""
+
+    feature: int
+    status: str
+    threshold: float
+    neighbours: list[int]
+    examples: list[Drawn] = field(default_factory=list)
+    near_copies: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def drawn(self, split: str, *strata: str) -> list[Drawn]:
+        return [example for example in self.examples if example.split == split and example.stratum in strata]
+
+
+@dataclass
 class Outcome:
     """What came of a pass over a world."""
 
     collector: Collector
     kept: Kept
-    draws: list[FeatureDraw]
+    chunks: list[Draws]
+
+    @cached_property
+    def draws(self) -> list[FeatureDraw]:
+        found: list[FeatureDraw] = []
+        for chunk in self.chunks:
+            for number, status in enumerate(chunk.status.tolist()):
+                threshold, near = float(chunk.threshold[number]), chunk.neighbours[number]
+                found.append(FeatureDraw(chunk.start + number, STATUSES[status], threshold, near))
+            for features, split, stratum, _, _, copies in chunk.strata:
+                for feature, n in zip(features.tolist(), copies.tolist(), strict=True):
+                    found[chunk.start + feature].near_copies[split, stratum] = n
+            for row in self._rows(chunk):
+                found[chunk.start + row["feature"]].examples.append(self._drawn(row))
+        return found
+
+    @cached_property
+    def tables(self) -> dict[str, pa.Table]:
+        return tables_of(self)[0]
+
+    @cached_property
+    def tiles(self) -> list[dict[str, Any]]:
+        return [tile for _, batch in self.kept.tile_batches() for tile in batch.to_pylist()]
+
+    def _rows(self, chunk: Draws) -> Iterator[dict[str, Any]]:
+        names = list(chunk.examples)
+        for values in zip(*(chunk.examples[name].tolist() for name in names), strict=True):
+            yield dict(zip(names, values, strict=True))
+
+    def _drawn(self, row: dict[str, Any]) -> Drawn:
+        context = int(self.kept.n_context_tokens[row["row"]])
+        _, positions, values = self.kept.entries_of(np.array([row["pair"]]))
+        return Drawn(
+            row["row"],
+            SPLITS[row["split"]],
+            KINDS[row["kind"]],
+            None if row["stratum"] < 0 else STRATA[row["stratum"]],
+            row["in_exam"],
+            row["rank"],
+            None if row["quantile"] < 0 else row["quantile"],
+            row["weight"],
+            [int(position) + context for position in positions],
+            values.tolist(),
+            tuple(bit + context for bit in range(32) if row["marks"] >> bit & 1),
+        )
 
 
-def collected(
+def tables_of(outcome: Outcome) -> tuple[dict[str, pa.Table], str]:
+    """The tables of a world, and their hash."""
+    tables = EvidenceTables("set", "sae", outcome.collector.counts, outcome.kept)
+    found: dict[str, list[pa.Table]] = {}
+    for name, chunk in tables.chunks(outcome.chunks):
+        found.setdefault(name, []).append(chunk)
+    return {name: pa.concat_tables(chunks) for name, chunks in found.items()}, tables.hash
+
+
+def collector_of(
     documents: Iterable[Document],
     table: torch.Tensor,
     folder: Path,
     settings: EvidenceSettings = SMALL,
     batch_contexts: int = BATCH_CONTEXTS,
-    W_dec: torch.Tensor | None = None,
-) -> Outcome:
-    coder = identity_coder(table.shape[1], W_dec)
-    with Spill(folder) as spill:
-        collector = Collector(coder, settings, SEED, spill)
-        for one in batches(documents, table, batch_contexts):
-            collector.add(one)
-        spill.close()
-        kept = Kept(collector, spill)
-    return Outcome(collector, kept, ExamBuilder(collector, kept, settings, coder.W_dec).draw())
+) -> Collector:
+    coder = identity_coder(table.shape[1])
+    collector = Collector(coder.d_sae, settings, SEED, Spill(folder))
+    for one in batches(documents, table, batch_contexts):
+        collector.add(encoded(one, coder))
+    return collector
+
+
+def finished(collector: Collector, folder: Path, W_dec: torch.Tensor | None = None) -> Outcome:
+    """Sort and draw; without directions of its own, feature i writes direction i."""
+    folder.mkdir()
+    kept = Kept(collector, folder)
+    directions = torch.eye(collector.d_sae) if W_dec is None else W_dec
+    return Outcome(collector, kept, list(ExamBuilder(collector, kept, collector.settings, directions).draw()))
+
+
+def collected(documents: Iterable[Document], table: torch.Tensor, folder: Path, **given: Any) -> Outcome:
+    W_dec = given.pop("W_dec", None)
+    return finished(collector_of(documents, table, folder / "spill", **given), folder / "sorted", W_dec)

@@ -1,0 +1,247 @@
+"""A collection on disk: checkpoints beside the database, and finished shards anywhere fsspec reaches.
+
+The invariant: a manifest is written last and at once, so what it names is whole; a collection killed at any moment goes on from the
+last manifest, and a shard counts as finished once its manifest is there.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from autolabel.config import EvidenceSettings
+from autolabel.errors import DataError
+from autolabel.evidence.collector import Collector, collector_tables, restore
+from autolabel.evidence.corpus import CorpusCounts
+from autolabel.evidence.spill import PAIR_SCHEMA, TILE_SCHEMA, Spill, pair_batch, pairs_in
+from autolabel.hashing import UInt64
+from autolabel.records import SPLITS
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a collection has come."""
+
+    shard: int = 0
+    """Shards before this one are done."""
+    complete_through: int = 0
+    """Units of the source (texts of a corpus, contexts of a file) of this shard that are done."""
+    finished: bool = False
+    gate: dict[str, Any] | None = None
+    """What the load gate measured."""
+    gate_forced: bool = False
+    corpus: dict[str, Any] | None = None
+    """The row of `corpora` of a finished collection."""
+
+
+class Checkpoint:
+    """The folder of one collection."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder
+        self.identity = identity
+
+    def load(self, d_sae: int, settings: EvidenceSettings, seed: int) -> tuple[Collector, Progress]:
+        """The collection as it was last saved; a new one, when there is none.
+
+        Raises:
+            DataError: a file is damaged, or the folder holds another collection.
+        """
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            return Collector(d_sae, settings, seed, Spill(self.folder)), Progress()
+        manifest = _manifest(path.read_text(encoding="utf-8"), str(path), self.identity)
+        collector = Collector(d_sae, settings, seed, Spill(self.folder, manifest["segments"]))
+        tables = {}
+        for name in ("features", "background"):
+            file = self.folder / f"state-{manifest['number']}.{name}.parquet"
+            with _damage_named(str(file)):
+                tables[name] = pq.read_table(file)
+        _restore(collector, tables, manifest, str(path))
+        return collector, Progress(**manifest["progress"])
+
+    def save(self, collector: Collector, progress: Progress, compact_factor: float = 2.0) -> None:
+        """Save a collection; rids its spill of what was displaced when that is most of it."""
+        path = self.folder / MANIFEST
+        before = json.loads(path.read_text(encoding="utf-8"))["number"] if path.is_file() else -1
+        collector.compact(compact_factor)
+        for name, table in collector_tables(collector).items():
+            _write_table(self.folder / f"state-{before + 1}.{name}.parquet", table)
+        manifest = {"number": before + 1, "segments": collector.spill.cut(), "progress": asdict(progress)}
+        _write_synced(path, json.dumps(manifest | _scalars(collector, self.identity)))
+        collector.spill.remove_unnamed()
+        for old in self.folder.glob("state-*.parquet"):
+            if not old.name.startswith(f"state-{before + 1}."):
+                old.unlink()
+
+    def save_documents(self, hashes: UInt64) -> None:
+        """Note which texts were read, so that more can be added later without reading any twice."""
+        _write_table(self.folder / "documents.parquet", pa.table({"hash": hashes}))
+
+    def corpus(self) -> dict[str, Any]:
+        """What the text of a finished collection holds, as it was saved.
+
+        Raises:
+            DataError: there is no finished collection here.
+        """
+        corpus: dict[str, Any] = self._finished()["corpus"]
+        return corpus
+
+    def norm_limit(self) -> float:
+        """The norm above which tokens were outliers in a finished collection.
+
+        Raises:
+            DataError: there is no finished collection here.
+        """
+        return float(self._finished()["gate"]["norm_limit"])
+
+    def _finished(self) -> dict[str, Any]:
+        path = self.folder / MANIFEST
+        if not path.is_file():
+            raise DataError(
+                f"'{self.folder}' is gone, so nothing can be added to evidence set {self.identity[:12]}; collect all text anew"
+            )
+        progress: dict[str, Any] = _manifest(path.read_text(encoding="utf-8"), str(path), self.identity)["progress"]
+        if not progress["finished"]:
+            raise DataError(f"the collection in '{self.folder}' is not finished; run it to its end before text is added")
+        return progress
+
+    def documents(self) -> UInt64:
+        """The hashes of the texts read, sorted.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        path = self.folder / "documents.parquet"
+        with _damage_named(str(path)):
+            return np.sort(pq.read_table(path)["hash"].to_numpy())
+
+
+def shard_is_finished(url: str, identity: str) -> bool:
+    """Whether the shard at `url` is there, whole.
+
+    Raises:
+        DataError: it belongs to another collection.
+    """
+    filesystem, path = fsspec.core.url_to_fs(url)
+    if not filesystem.exists(f"{path}/{MANIFEST}"):
+        return False
+    _manifest(filesystem.cat_file(f"{path}/{MANIFEST}").decode(), url, identity)
+    return True
+
+
+def write_shard(url: str, collector: Collector, identity: str) -> None:
+    """Write what a collector holds as Parquet files under `url`, its manifest last."""
+    filesystem, path = fsspec.core.url_to_fs(url)
+    filesystem.makedirs(path, exist_ok=True)
+    collector.compact()
+    for name, table in collector_tables(collector).items():
+        with filesystem.open(f"{path}/{name}.parquet", "wb") as file:
+            pq.write_table(table, file)
+    with filesystem.open(f"{path}/tiles.parquet", "wb") as file, pq.ParquetWriter(file, TILE_SCHEMA, compression="zstd") as writer:
+        for batch in collector.spill.tiles():
+            writer.write_batch(batch)
+    with filesystem.open(f"{path}/pairs.parquet", "wb") as file, pq.ParquetWriter(file, PAIR_SCHEMA, compression="zstd") as writer:
+        for pairs in collector.spill.pairs():
+            writer.write_batch(pair_batch(pairs))
+    filesystem.pipe_file(f"{path}/{MANIFEST}", json.dumps(_scalars(collector, identity)).encode())
+
+
+def merge_shard(url: str, collector: Collector, identity: str, folder: Path) -> None:
+    """Take over a finished shard; `folder` is for files in between.
+
+    Raises:
+        DataError: a file is missing or damaged, or the shard belongs to another collection.
+    """
+    filesystem, path = fsspec.core.url_to_fs(url)
+    with _damage_named(url):
+        manifest = _manifest(filesystem.cat_file(f"{path}/{MANIFEST}").decode(), url, identity)
+        tables = {}
+        for name in ("features", "background"):
+            with filesystem.open(f"{path}/{name}.parquet", "rb") as file:
+                tables[name] = pq.read_table(file)
+        with Spill(folder) as spill:
+            shard = Collector(collector.d_sae, collector.settings, collector.seed, spill)
+            _restore(shard, tables, manifest, url)
+            with filesystem.open(f"{path}/tiles.parquet", "rb") as file:
+                for batch in pq.ParquetFile(file).iter_batches(8192):
+                    spill.add_tiles(batch.cast(TILE_SCHEMA))
+            with filesystem.open(f"{path}/pairs.parquet", "rb") as file:
+                for batch in pq.ParquetFile(file).iter_batches(1 << 16):
+                    spill.add_pairs(pairs_in(batch))
+            collector.merge(shard)
+
+
+def _scalars(collector: Collector, identity: str) -> dict[str, Any]:
+    counts = collector.counts
+    return {
+        "format": FORMAT,
+        "identity": identity,
+        "d_sae": collector.d_sae,
+        "all_tokens": counts.all_tokens,
+        "all_contexts": counts.all_contexts,
+        "outliers": counts.outliers,
+        "all_tiles": counts.all_tiles,
+        "documents": collector.corpus.as_dict(),
+    }
+
+
+def _restore(collector: Collector, tables: dict[str, pa.Table], manifest: dict[str, Any], where: str) -> None:
+    if tables["features"].num_rows != collector.d_sae or manifest["d_sae"] != collector.d_sae:
+        raise DataError(f"'{where}' holds {tables['features'].num_rows} features, expected {collector.d_sae}; delete its folder")
+    restore(collector, tables)
+    counts = collector.counts
+    counts.all_tokens, counts.all_contexts = manifest["all_tokens"], manifest["all_contexts"]
+    counts.outliers = manifest["outliers"]
+    counts.all_tiles = {split: manifest["all_tiles"][split] for split in SPLITS}
+    collector.corpus = CorpusCounts.from_dict(manifest["documents"])
+
+
+def _manifest(text: str, where: str, identity: str) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        found, version = manifest["identity"], manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"'{where}' is damaged ({error}); delete its folder and collect anew") from None
+    if version != FORMAT:
+        raise DataError(
+            f"'{where}' has format {version}, this version of autolabel reads {FORMAT}; delete its folder and collect anew"
+        )
+    if found != identity:
+        raise DataError(f"'{where}' belongs to collection {found[:12]}, not to {identity[:12]}; name another folder")
+    return manifest
+
+
+@contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, KeyError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise DataError(f"'{where}' is missing or damaged ({why}); delete its folder and collect anew") from None
+
+
+def _write_table(path: Path, table: pa.Table) -> None:
+    pq.write_table(table, path, compression="none", use_dictionary=False)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _write_synced(path: Path, text: str) -> None:
+    beside = path.with_suffix(".new")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
