@@ -2,21 +2,23 @@
 
 The invariants: an exam's firing tiles come from the uniform sample of its split; and no tile of a validation or test exam shares a
 13-token run with a window kept for showing (or, for test, for choosing), so held out means held out (validity §1, §2, §4).
+Features are drawn for a chunk at a time, in columns: a hundred thousand of them are ready in minutes.
 """
 
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
+import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
 from autolabel.config import EvidenceSettings
 from autolabel.evidence.collector import Collector
-from autolabel.evidence.draws import Drawn, EvidenceStatus, FeatureDraw, StratumCount, marks, quantiles, take
-from autolabel.evidence.kept import Background, Kept
-from autolabel.evidence.negatives import lookalike_order, neighbours
-from autolabel.records import SPLITS, ExampleKind, Split, Stratum
+from autolabel.evidence.draws import ALIVE, DENSE, SILENT, TOO_FEW, Draws, at_places, first_of, packed
+from autolabel.evidence.kept import Kept, Rows, Samples
+from autolabel.evidence.marking import NegativeMarks
+from autolabel.evidence.negatives import Lookalikes, Neighbours, hard_places
+from autolabel.records import SPLITS, Split
 
 MIN_TRAIN_DOCUMENTS = 10
 MIN_TEST_DOCUMENTS = 10
@@ -25,180 +27,208 @@ DENSE_RATE = 0.5
 DENSE_QUANTILE = 0.9
 SHOWN_NEGATIVES = 10
 """Hard, and as many random, non-firing train tiles that a labeler may be shown."""
-_HARD_SHARES: tuple[tuple[ExampleKind, float], ...] = (("neighbour", 0.4), ("lookalike", 0.4), ("same_document", 0.2))
+CHUNK_FEATURES = 512
 
 
 class ExamBuilder:
     """Draws the examples of every feature from what the collector kept."""
 
-    def __init__(self, collector: Collector, kept: Kept, settings: EvidenceSettings, W_dec: torch.Tensor) -> None:
-        self._collector = collector
-        self._counts = collector.counts
-        self._kept = kept
-        self._settings = settings
-        self._W_dec = W_dec
-        self._documents = kept.column("source_document")
-        self._fired = np.sum([self._counts.tiles[split] for split in SPLITS], axis=0)
-        self._log_rates = np.log(np.maximum(self._fired, 0.5))
+    def __init__(
+        self,
+        collector: Collector,
+        kept: Kept,
+        settings: EvidenceSettings,
+        W_dec: torch.Tensor | None,
+        silence_is_known: bool = True,
+    ) -> None:
+        """`W_dec`, shape (d_sae, d_model), are the features' directions where there are any.
 
-    def draw(self) -> list[FeatureDraw]:
-        """Draw for all features, in order; a feature with too little evidence gets its firing windows and no exam."""
-        draws = [self._start(feature) for feature in range(len(self._fired))]
-        rich = [draw for draw in draws if draw.status in ("alive", "dense")]
-        near = neighbours(np.array([draw.feature for draw in rich], dtype=np.int64), self._W_dec, self._kept)
-        shown = [np.array([e.row for e in draw.examples], dtype=np.int64) for draw in rich]
-        orders = {split: lookalike_order(shown, self._kept.background[split].rows, self._kept) for split in SPLITS}
-        for number, draw in enumerate(rich):
-            draw.neighbours = near[number]
-            self._draw_exams(draw, {split: orders[split][number] for split in SPLITS})
+        Where a feature that is not named in a context may be active all the same (`silence_is_known` off), there are no negatives
+        and so no exams: every feature that fires has too little evidence to be scored.
+        """
+        self._collector, self._counts = collector, collector.counts
+        self._kept = kept
+        self._background = kept.background
+        self._sizes = {"train": SHOWN_NEGATIVES, "validation": settings.exam_validation, "test": settings.exam_test}
+        self._silence_is_known = silence_is_known
+        self._fired = self._counts.fired
+        self._neighbours = Neighbours(W_dec, kept.background["train"])
+        self._fires = {split: kept.background[split].fires() for split in SPLITS}
+        self._lookalikes = Lookalikes(kept)
+        self._marks = NegativeMarks(kept, np.log(np.maximum(self._fired, 0.5)))
+        numbers = np.unique(kept.source_documents, return_inverse=True)[1]
+        self._document_of_row = np.append(numbers, -1)
+        """Number of each tile's source document; row −1, which stands for no tile, has document −1."""
+
+    def draw(self) -> Iterator[Draws]:
+        """Draw for all features in order, some at a time; a feature with too little evidence gets its firing windows and no exam."""
+        for start in range(0, self._collector.d_sae, CHUNK_FEATURES):
+            yield self._draw(start, min(start + CHUNK_FEATURES, self._collector.d_sae))
+
+    def _draw(self, start: int, stop: int) -> Draws:
+        samples = self._kept.samples(start, stop)
+        status = self._first_status(start, samples)
+        draws = Draws(start, status, np.zeros(stop - start))
+        dense = np.flatnonzero(status == DENSE)
+        self._set_thresholds(draws, samples, dense)
+        present = np.flatnonzero(status != SILENT)
+        draws.add(self._kept, present, self._above(draws, present, samples.strongest[present]), "train", "strongest")
+        for split in SPLITS:
+            shown = present if split == "train" else np.flatnonzero(status == TOO_FEW)
+            population = self._population(draws, shown, split)
+            draws.add(self._kept, shown, samples.firing[split][shown], split, "firing", stratum="firing", population=population)
+        draws.neighbours = [[] for _ in status]
+        rich = np.flatnonzero((status == ALIVE) | (status == DENSE))
+        if len(rich):
+            for place, near in zip(rich.tolist(), self._neighbours.of(rich + start), strict=True):
+                draws.neighbours[place] = near
+            self._draw_exams(draws, samples, rich)
         return draws
 
-    def _start(self, feature: int) -> FeatureDraw:
-        """Status before near-copies are known, and the firing windows of train (of all splits, where there will be no exam)."""
-        draw = FeatureDraw(feature, self._first_status(feature))
-        if draw.status == "silent":
-            return draw
-        if draw.status == "dense":
-            draw.threshold = self._dense_threshold(feature)
-        strongest = self._kept.rows(self._collector.strongest.kept(feature))
-        firing = np.array([self._kept.firing(feature, row).largest > draw.threshold for row in strongest.tolist()], dtype=bool)
-        self._add(draw, "train", "strongest", None, strongest[firing])
-        for split in SPLITS if draw.status == "too_few" else SPLITS[:1]:
-            rows = self._firing_rows(draw, split)
-            self._add(draw, split, "firing", "firing", rows, population=self._population(draw, split))
-        return draw
+    def _first_status(self, start: int, samples: Samples) -> NDArray[np.int64]:
+        """Status before near-copies are known (validity §16)."""
+        test = samples.firing["test"]
+        enough = self._n_documents(samples.firing["train"]) >= MIN_TRAIN_DOCUMENTS
+        enough &= ((test >= 0).sum(axis=1) >= MIN_TEST_TILES) & (self._n_documents(test) >= MIN_TEST_DOCUMENTS)
+        enough &= self._silence_is_known
+        fired = self._fired[start : start + len(test)]
+        is_dense = (fired >= DENSE_RATE * self._counts.n_tiles) & self._silence_is_known
+        return np.where(fired == 0, SILENT, np.where(is_dense, DENSE, np.where(enough, ALIVE, TOO_FEW)))
 
-    def _first_status(self, feature: int) -> EvidenceStatus:
-        if self._fired[feature] == 0:
-            return "silent"
-        if self._fired[feature] >= DENSE_RATE * sum(self._counts.all_tiles.values()):
-            return "dense"
-        train = self._n_documents(self._kept.rows(self._collector.firing["train"].kept(feature)))
-        test = self._kept.rows(self._collector.firing["test"].kept(feature))
-        enough = train >= MIN_TRAIN_DOCUMENTS and len(test) >= MIN_TEST_TILES and self._n_documents(test) >= MIN_TEST_DOCUMENTS
-        return "alive" if enough else "too_few"
+    def _n_documents(self, rows: Rows) -> NDArray[np.int64]:
+        """Distinct documents of each line."""
+        found = np.sort(self._document_of_row[rows], axis=1)
+        fresh = found >= 0
+        fresh[:, 1:] &= found[:, 1:] != found[:, :-1]
+        count: NDArray[np.int64] = fresh.sum(axis=1)
+        return count
 
-    def _n_documents(self, rows: NDArray[np.int64]) -> int:
-        return len(np.unique(self._documents[rows]))
-
-    def _dense_threshold(self, feature: int) -> float:
-        """The 90th percentile of a dense feature's tile maxima over the background sample (validity §16)."""
-        largest = np.concatenate([background.strengths(feature) for background in self._kept.background.values()])
-        return float(np.quantile(largest, DENSE_QUANTILE))
-
-    def _firing_rows(self, draw: FeatureDraw, split: Split) -> NDArray[np.int64]:
-        """The uniform sample of tiles that count as firing, in hash order."""
-        if draw.status != "dense":
-            return self._kept.rows(self._collector.firing[split].kept(draw.feature))
-        background = self._kept.background[split]
-        return background.rows[background.strengths(draw.feature) > draw.threshold][: self._collector.firing[split].k]
-
-    def _population(self, draw: FeatureDraw, split: Split) -> int:
-        """Tiles of the split that count as firing; estimated from the background sample for a dense feature."""
-        if draw.status != "dense":
-            return int(self._counts.tiles[split][draw.feature])
-        share = float((self._kept.background[split].strengths(draw.feature) > draw.threshold).mean())
-        return round(share * self._counts.all_tiles[split])
-
-    def _draw_exams(self, draw: FeatureDraw, alike: dict[Split, NDArray[np.int64]]) -> None:
-        seen = self._kept.shared_runs.of(_rows(draw.examples))
-        sizes = {"train": SHOWN_NEGATIVES, "validation": self._settings.exam_validation, "test": self._settings.exam_test}
+    def _set_thresholds(self, draws: Draws, samples: Samples, dense: NDArray[np.int64]) -> None:
+        """Let dense features fire above the 90th percentile of their tile maxima over the background sample (validity §16)."""
+        if len(dense) == 0:
+            return
+        strengths = {split: self._background[split].strengths(dense + draws.start) for split in SPLITS}
+        draws.threshold[dense] = np.quantile(np.concatenate(list(strengths.values()), axis=1), DENSE_QUANTILE, axis=1)
         for split in SPLITS:
-            self._draw_split(draw, split, sizes[split], alike[split], seen)
-            seen |= self._kept.shared_runs.of(_rows(example for example in draw.examples if example.split == split))
-        exam = _rows(example for example in draw.drawn("test", "firing") if example.in_exam)
-        if len(exam) < MIN_TEST_TILES or self._n_documents(exam) < MIN_TEST_DOCUMENTS:
-            draw.status = "too_few"
-            draw.examples = [replace(example, in_exam=False) for example in draw.examples]
+            above = strengths[split] > draws.threshold[dense][:, None]
+            places = first_of(above, samples.firing[split].shape[1])
+            samples.firing[split][dense] = at_places(self._background[split].rows, places)
 
-    def _draw_split(self, draw: FeatureDraw, split: Split, size: int, alike: NDArray[np.int64], seen: NDArray[np.bool_]) -> None:
+    def _above(self, draws: Draws, features: NDArray[np.int64], rows: Rows) -> Rows:
+        """The rows in which each feature exceeds its threshold, moved to the front."""
+        owners = np.broadcast_to(features[:, None], rows.shape)
+        pairs = self._kept.pairs_at((owners + draws.start).ravel(), np.maximum(rows, 0).ravel())
+        strengths = self._kept.strengths_of(pairs).reshape(rows.shape)
+        return packed(np.where((rows >= 0) & (strengths > draws.threshold[owners]), rows, -1))
+
+    def _population(self, draws: Draws, features: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+        """Tiles of the split that count as firing; estimated from the background sample for a dense feature."""
+        population = self._counts.tiles(split)[features + draws.start].copy()
+        dense = np.flatnonzero(draws.status[features] == DENSE)
+        if len(dense) and len(self._background[split].rows):
+            above = self._background[split].strengths(features[dense] + draws.start) > draws.threshold[features[dense]][:, None]
+            population[dense] = np.rint(above.mean(axis=1) * self._counts.all_tiles[split]).astype(np.int64)
+        return population
+
+    def _draw_exams(self, draws: Draws, samples: Samples, rich: NDArray[np.int64]) -> None:
+        shown, owners = draws.rows_of(rich, *SPLITS)
+        centres = self._lookalikes.centres(shown, owners, len(rich))
+        seen = self._kept.shared_runs.of(shown, owners, len(rich))
+        for split in SPLITS:
+            self._draw_split(draws, samples, rich, split, centres, seen)
+            seen = seen + self._kept.shared_runs.of(*draws.rows_of(rich, split), len(rich))
+        examples = draws.examples
+        own = examples["in_exam"] & (examples["split"] == SPLITS.index("test")) & (examples["stratum"] == 0)
+        tiles = np.bincount(examples["feature"][own], minlength=draws.n_features)
+        in_documents = np.unique(examples["feature"][own] * len(self._kept.ids) + self._document_of_row[examples["row"][own]])
+        documents = np.bincount(in_documents // max(len(self._kept.ids), 1), minlength=draws.n_features)
+        poor = rich[(tiles[rich] < MIN_TEST_TILES) | (documents[rich] < MIN_TEST_DOCUMENTS)]
+        draws.status[poor] = TOO_FEW
+        examples["in_exam"][np.isin(examples["feature"], poor)] = False
+
+    def _draw_split(
+        self,
+        draws: Draws,
+        samples: Samples,
+        rich: NDArray[np.int64],
+        split: Split,
+        centres: scipy.sparse.csr_array,
+        seen: scipy.sparse.csr_array,
+    ) -> None:
         """Draw the negatives of a split and, where it is held out, its firing tiles; tiles with a run in `seen` are passed over."""
-        held_out = split != "train"
-        background = self._kept.background[split]
-        silent = np.flatnonzero(background.strengths(draw.feature) <= draw.threshold)
-        population, copies, n_firing = self._population(draw, split), 0, len(draw.drawn(split, "firing"))
-        silent_copies = 0
+        background, size, held_out = self._background[split], self._sizes[split], split != "train"
+        population = self._population(draws, rich, split)
+        strengths = background.strengths(rich + draws.start)
+        silent = strengths <= draws.threshold[rich][:, None]
+        copies = silent_copies = np.zeros(len(rich), dtype=np.int64)
+        firing = samples.firing[split][rich]
         if held_out:
-            firing = self._firing_rows(draw, split)
-            copied, silent_copied = (self._kept.shared_runs.touches(rows, seen) for rows in (firing, background.rows[silent]))
-            copies, silent_copies = int(copied.sum()), int(silent_copied.sum())
-            firing, silent = firing[~copied], silent[~silent_copied]
-            self._add(draw, split, "firing", "firing", firing, population, exam=size)
-            n_firing = len(firing)
+            copied = self._copied(firing, seen)
+            copied_silent = self._kept.shared_runs.touched_by_all(background.rows, seen) & silent
+            copies, silent_copies = copied.sum(axis=1), copied_silent.sum(axis=1)
+            firing, silent = packed(np.where(copied, -1, firing)), silent & ~copied_silent
+            draws.add(self._kept, rich, firing, split, "firing", stratum="firing", population=population, exam=size)
+        marks = self._marks.for_split(split, rich + draws.start, firing)
         n_silent = self._counts.all_tiles[split] - population
-        random = silent[:size]
-        self._add(draw, split, "background", "random", background.rows[random], n_silent, exam=size * held_out)
-        for kind, places in self._hard(draw, background, silent, size, alike):
-            self._add(draw, split, kind, "hard", background.rows[places], exam=size * held_out)
-        self._mark_negatives(draw, split)
-        draw.strata += [
-            StratumCount(split, "firing", population, n_firing, copies),
-            StratumCount(split, "hard", len(silent), len(draw.drawn(split, "hard")), silent_copies),
-            StratumCount(split, "random", n_silent, len(random), silent_copies),
+        exam = size * held_out
+        random = first_of(silent, size)
+        rows = at_places(background.rows, random)
+        draws.add(
+            self._kept, rich, rows, split, "background", stratum="random", population=n_silent, exam=exam, marks=marks(random, 0)
+        )
+        allowed = silent.copy()
+        lines, columns = np.nonzero(random >= 0)
+        allowed[lines, random[lines, columns]] = False
+        n_near = self._near(draws, rich, split)
+        same = self._same_document(draws, rich, split)
+        chosen = hard_places(allowed, n_near, self._lookalikes.similarity(centres, split), same, size)
+        n_hard = np.zeros(len(rich), dtype=np.int64)
+        for kind, places in chosen.items():
+            places = packed(places)
+            draws.add(
+                self._kept,
+                rich,
+                at_places(background.rows, places),
+                split,
+                kind,
+                stratum="hard",
+                exam=exam,
+                marks=marks(places, n_hard),
+            )
+            n_hard = n_hard + (places >= 0).sum(axis=1)
+        n_random = (random >= 0).sum(axis=1)
+        n_firing = (firing >= 0).sum(axis=1)
+        draws.strata += [
+            (rich, split, "firing", population, n_firing, copies),
+            (rich, split, "hard", silent.sum(axis=1), n_hard, silent_copies),
+            (rich, split, "random", n_silent, n_random, silent_copies),
         ]
 
-    def _hard(
-        self, draw: FeatureDraw, background: Background, silent: NDArray[np.int64], size: int, alike: NDArray[np.int64]
-    ) -> list[tuple[ExampleKind, NDArray[np.int64]]]:
-        """Hard negatives by kind, `size` in all where there are so many; kinds that run short are made up for by the others.
+    def _copied(self, rows: Rows, seen: scipy.sparse.csr_array) -> NDArray[np.bool_]:
+        """Which of each feature's tiles share a run with what has been drawn for it before."""
+        copied = np.zeros(rows.shape, dtype=bool)
+        there = rows >= 0
+        owners = np.broadcast_to(np.arange(len(rows))[:, None], rows.shape)[there]
+        copied[there] = self._kept.shared_runs.touched(rows[there], owners, seen)
+        return copied
 
-        `silent` are places in the background sample in hash order, the first `size` of which are drawn as random ones; so are the
-        places returned.
-        """
-        taken = set(silent[:size].tolist())
-        allowed = np.zeros(len(background.rows), dtype=bool)
-        allowed[silent[size:]] = True
-        n_near = np.zeros(len(background.rows), dtype=np.int64)
-        for feature in draw.neighbours:
-            n_near += background.strengths(feature) > 0
-        by_firing = silent[np.argsort(-n_near[silent], kind="stable")][: int((n_near[silent] > 0).sum())]
-        own = self._documents[_rows(example for example in draw.examples if example.stratum == "firing")]
-        sources: dict[ExampleKind, list[int]] = {
-            "neighbour": by_firing.tolist(),
-            "lookalike": alike[allowed[alike]].tolist(),
-            "same_document": silent[np.isin(self._documents[background.rows[silent]], own)].tolist(),
-        }
-        chosen = {kind: take(sources[kind], int(share * size), taken) for kind, share in _HARD_SHARES}
-        for kind in ("lookalike", "neighbour", "same_document"):
-            chosen[kind] += take(sources[kind], size - sum(map(len, chosen.values())), taken)
-        return [(kind, np.array(places, dtype=np.int64)) for kind, places in chosen.items()]
+    def _near(self, draws: Draws, rich: NDArray[np.int64], split: Split) -> NDArray[np.float32]:
+        """How many neighbours of each feature fire in each background tile."""
+        near = [draws.neighbours[place] for place in rich.tolist()]
+        owners = np.repeat(np.arange(len(rich)), [len(one) for one in near])
+        flat = np.array([other for one in near for other in one], dtype=np.int64)
+        ones = np.ones(len(flat), dtype=np.float32)
+        members = scipy.sparse.csr_array((ones, (owners, flat)), shape=(len(rich), self._collector.d_sae))
+        counted: NDArray[np.float32] = (members @ self._fires[split].T).toarray()
+        return counted
 
-    def _add(
-        self,
-        draw: FeatureDraw,
-        split: Split,
-        kind: ExampleKind,
-        stratum: Stratum | None,
-        rows: NDArray[np.int64],
-        population: int | None = None,
-        exam: int = 0,
-    ) -> None:
-        """Append examples; the first `exam` of them are in the exam. Each stands for its share of `population`, or for itself."""
-        firings = [self._kept.firing(draw.feature, row) for row in rows.tolist()]
-        tenths = quantiles(firings) if kind == "firing" else [0 if kind == "strongest" else None] * len(rows)
-        weight = 1.0 if population is None else population / max(len(rows), 1)
-        for rank, (row, firing, tenth) in enumerate(zip(rows.tolist(), firings, tenths, strict=True)):
-            own_marks = marks(firing) if stratum in (None, "firing") else ()
-            draw.examples.append(Drawn(row, split, kind, stratum, rank < exam, rank, tenth, weight, firing, own_marks))
-
-    def _mark_negatives(self, draw: FeatureDraw, split: Split) -> None:
-        """Mark as many tokens in a negative as in the positive of its rank, at peaks of features that fire about as often."""
-        numbers = [len(example.marks) for example in draw.drawn(split, "firing")] or [1]
-        for stratum in ("hard", "random"):
-            places = [i for i, e in enumerate(draw.examples) if e.split == split and e.stratum == stratum]
-            for rank, i in enumerate(places):
-                example = draw.examples[i]
-                peaks = self._peaks(draw.feature, split, example.row, numbers[rank % len(numbers)])
-                draw.examples[i] = replace(example, marks=peaks)
-
-    def _peaks(self, feature: int, split: Split, row: int, n: int) -> tuple[int, ...]:
-        """The first `n` distinct peaks in a background tile of the features that fire about as often as `feature`."""
-        others, _, peaks = self._kept.background[split].active(row)
-        distance = np.abs(self._log_rates[others] - self._log_rates[feature])
-        distance[others == feature] = np.inf
-        alike = np.argsort(distance, kind="stable")[: len(others) - int((others == feature).sum())]
-        return tuple(sorted(take(peaks[alike].tolist(), n, set())))
-
-
-def _rows(examples: Iterable[Drawn]) -> NDArray[np.int64]:
-    return np.array([example.row for example in examples], dtype=np.int64)
+    def _same_document(self, draws: Draws, rich: NDArray[np.int64], split: Split) -> NDArray[np.bool_]:
+        """Which background tiles come from a source document of the feature's firing examples."""
+        examples = draws.examples
+        place = np.minimum(np.searchsorted(rich, examples["feature"]), len(rich) - 1)
+        own = (examples["stratum"] == 0) & (rich[place] == examples["feature"])
+        documents = self._document_of_row[examples["row"][own]]
+        shape = (len(rich), int(self._document_of_row.max(initial=0)) + 1)
+        members = scipy.sparse.csr_array((np.ones(len(documents), dtype=np.int32), (place[own], documents)), shape=shape)
+        found: NDArray[np.bool_] = members[:, self._document_of_row[self._background[split].rows]].toarray() > 0
+        return found

@@ -1,156 +1,233 @@
-"""What the collector kept, loaded from its spill and indexed for drawing examples."""
+"""What the collector kept, in the order of tile ids and indexed for drawing examples.
 
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import pairwise
-from typing import Any
+Tiles go by row number 0 … n − 1. Memory holds numbers about them; their text and tokens stay in files, so that memory follows the
+features and the pairs kept, not the text.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.sparse
 from numpy.typing import NDArray
 
 from autolabel.evidence.collector import Collector
-from autolabel.evidence.copies import SharedRuns
-from autolabel.evidence.keep import EMPTY
-from autolabel.evidence.spill import Spill
+from autolabel.evidence.copies import RunFiles, SharedRuns
+from autolabel.evidence.keep import strength_keys
+from autolabel.evidence.sorting import sorted_slices
+from autolabel.evidence.spill import TILE_SCHEMA
+from autolabel.evidence.tiling import Pairs
+from autolabel.evidence.vocabulary import Vocabulary
 from autolabel.hashing import UInt64
 from autolabel.records import SPLITS, Split
+from autolabel.sampling import TILE_TOKENS, background_keys, draw_keys
 
-
-@dataclass(frozen=True, slots=True)
-class Firing:
-    """The activations of one feature in one tile; positions are tokens of the window."""
-
-    positions: NDArray[np.uint8]
-    values: NDArray[np.float32]
-
-    @property
-    def fires(self) -> bool:
-        """Whether there is any."""
-        return len(self.values) > 0
-
-    @property
-    def largest(self) -> float:
-        """The largest activation, 0 where there is none."""
-        return float(self.values.max(initial=0.0))
-
-
-SILENT = Firing(np.empty(0, dtype=np.uint8), np.empty(0, dtype=np.float32))
+Rows = NDArray[np.int64]
+"""Row numbers of tiles."""
 
 
 class Background:
     """The background sample of one split, in hash order: tiles with the strength and peak of every feature in them."""
 
-    def __init__(self, rows: NDArray[np.int64], strengths: scipy.sparse.csr_array, peaks: NDArray[np.uint8]) -> None:
+    def __init__(self, rows: Rows, strengths: scipy.sparse.csr_array, peaks: NDArray[np.uint8]) -> None:
         self.rows = rows
         self.by_tile = strengths
         """Largest activation per tile and feature, shape (n_tiles, d_sae), features ascending within a tile."""
         self.peaks = peaks
-        """Token of the window at which each entry of `by_tile` is reached."""
-        self._place_of = {row: place for place, row in enumerate(rows.tolist())}
+        """Token of the tile, 0 … 31, at which each entry of `by_tile` is first reached."""
         self._by_feature = strengths.tocsc()
 
-    def strengths(self, feature: int) -> NDArray[np.float32]:
-        """Largest activation of `feature` in each tile, 0 where it is silent; shape (n_tiles,)."""
-        column = np.zeros(len(self.rows), dtype=np.float32)
-        at = slice(self._by_feature.indptr[feature], self._by_feature.indptr[feature + 1])
-        column[self._by_feature.indices[at]] = self._by_feature.data[at]
-        return column
+    def strengths(self, features: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Largest activation of each of `features` in each tile, 0 where it is silent; shape (n_features, n_tiles)."""
+        dense: NDArray[np.float32] = self._by_feature[:, features].T.toarray()
+        return dense
 
-    def active(self, row: int) -> tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint8]]:
-        """The features active in the tile with row number `row`, the largest activation of each and the token it is reached at."""
-        place = self._place_of[row]
-        at = slice(self.by_tile.indptr[place], self.by_tile.indptr[place + 1])
-        return self.by_tile.indices[at], self.by_tile.data[at], self.peaks[at]
+    def fires(self) -> scipy.sparse.csr_array:
+        """1 where a feature fires in a tile, shape (n_tiles, d_sae)."""
+        ones = np.ones(len(self.by_tile.data), dtype=np.float32)
+        return scipy.sparse.csr_array((ones, self.by_tile.indices, self.by_tile.indptr), shape=self.by_tile.shape)
+
+
+class Samples(NamedTuple):
+    """The tiles sampled for some features, as row numbers, shape (n_features, k), −1 where there are no more."""
+
+    strongest: Rows
+    """Strongest first."""
+    firing: dict[Split, Rows]
+    """Uniform samples, in hash order."""
 
 
 class Kept:
-    """Tiles by row number 0 … n − 1 (in the order of their ids) and the activations of every kept (tile, feature) pair."""
+    """Everything kept, once collecting has ended."""
 
-    def __init__(self, collector: Collector, spill: Spill) -> None:
-        wanted = [collector.strongest.tiles[collector.strongest.keys != EMPTY]]
-        for keep in (*collector.firing.values(), *collector.background.values()):
-            wanted.append(keep.tiles[keep.keys != EMPTY])
-        self._ids: UInt64 = np.unique(np.concatenate(wanted))
-        self.tiles: pa.Table = spill.read_tiles(self._ids).sort_by("tile").combine_chunks()
-        firings = spill.read_firings(self._ids).combine_chunks()
-        self._positions, self._bounds = _flat(firings, "positions")
-        self._values, _ = _flat(firings, "values")
-        self._pairs = self._numbered(firings, len(collector.counts.tokens))
-        self.background: dict[Split, Background] = {split: self._background(collector, split) for split in SPLITS}
+    def __init__(self, collector: Collector, folder: Path) -> None:
+        """Sort the collector's spill into files of `folder`."""
+        self._collector = collector
+        self.d_sae = collector.d_sae
+        self._width = collector.settings.left_context_tokens + TILE_TOKENS
+        collector.spill.cut()
+        self._tiles_path, self._tokens_path = folder / "sorted.tiles", folder / "sorted.tokens"
+        numbers: list[tuple[NDArray[np.generic], ...]] = []
+        indexed: list[tuple[NDArray[np.generic], ...]] = []
+        self.vocabulary = Vocabulary()
+        runs = RunFiles(folder)
+        with pa.ipc.new_stream(self._tiles_path, TILE_SCHEMA) as sorted_tiles, self._tokens_path.open("wb") as tokens_file:
+            for tiles, pairs in sorted_slices(collector, folder):
+                first = sum(len(part[0]) for part in numbers)
+                numbers.append(
+                    tuple(tiles[name].to_numpy() for name in ("tile", "document", "source_document", "split", "n_context_tokens"))
+                )
+                tokens = _padded(tiles["token_ids"].combine_chunks(), self._width)
+                tokens_file.write(tokens.tobytes())
+                self.vocabulary.add(tokens, tiles)
+                runs.add(tokens, first)
+                sorted_tiles.write_table(tiles)
+                if pairs is not None:
+                    indexed.append(_indexed(pairs, tiles["tile"].to_numpy(), first, self.d_sae))
+        self.ids: UInt64
+        self.ids, self.documents, self.source_documents, splits, contexts = (
+            np.concatenate(column) for column in zip(*numbers, strict=True)
+        )
+        self.splits = splits.astype(np.uint8)
+        """Index into `SPLITS`."""
+        self.n_context_tokens = contexts.astype(np.int64)
+        empty = (
+            np.empty(0, np.int64),
+            np.empty(0, np.float32),
+            np.empty(0, np.int64),
+            np.empty(0, np.uint8),
+            np.empty(0, np.float32),
+        )
+        keys, self.largest, lengths, self._positions, self._values = (
+            np.concatenate(column) for column in zip(*(indexed or [empty]), strict=True)
+        )
+        del indexed
+        self._bounds = np.concatenate([[0], np.cumsum(lengths)])
+        self._keys = keys
+        """row · d_sae + feature of every pair, ascending."""
+        self.shared_runs: SharedRuns = runs.shared(self.documents)
+        row_of_pair, feature_of_pair = np.divmod(keys, self.d_sae)
+        starts = np.searchsorted(row_of_pair, np.arange(len(self.ids) + 1))
+        pairs_by_tile = scipy.sparse.csr_array(
+            (np.arange(len(keys), dtype=np.int32), feature_of_pair.astype(np.int32), starts), shape=(len(self.ids), self.d_sae)
+        )
+        del row_of_pair, feature_of_pair
+        by_feature = pairs_by_tile.tocsc()
+        self._pairs_of_features, self._first_of_feature = by_feature.data, by_feature.indptr
+        self.background: dict[Split, Background] = {split: self._background(split, pairs_by_tile) for split in SPLITS}
 
-    def rows(self, tile_ids: UInt64) -> NDArray[np.int64]:
-        """Row numbers of tiles named by id."""
-        return np.searchsorted(self._ids, tile_ids)
+    def pairs_at(self, features: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
+        """The number of the pair of each feature and tile, −1 where the feature is silent."""
+        wanted = rows * self.d_sae + features
+        places = np.searchsorted(self._keys, wanted)
+        places[places == len(self._keys)] = 0
+        if len(self._keys) == 0:
+            return np.full(len(wanted), -1, dtype=np.int64)
+        return np.where(self._keys[places] == wanted, places, -1)
 
-    def column(self, name: str) -> NDArray[Any]:
-        """One plain column of `tiles`."""
-        values: NDArray[Any] = self.tiles[name].to_numpy()
-        return values
+    def strengths_of(self, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Largest activation of each numbered pair, 0 for −1."""
+        if len(self.largest) == 0:
+            return np.zeros(len(pairs), dtype=np.float32)
+        strengths: NDArray[np.float32] = np.where(pairs >= 0, self.largest[pairs], np.float32(0))
+        return strengths
 
-    def firing(self, feature: int, row: int) -> Firing:
-        """The activations of `feature` in tile `row`; `SILENT` where none were kept."""
-        start, end = self._pairs.indptr[row : row + 2]
-        place = start + np.searchsorted(self._pairs.indices[start:end], feature)
-        if place == end or self._pairs.indices[place] != feature:
-            return SILENT
-        pair = self._pairs.data[place]
-        at = slice(self._bounds[pair], self._bounds[pair + 1])
-        return Firing(self._positions[at], self._values[at])
+    def entries_of(self, pairs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32]]:
+        """How many activations each numbered pair has (0 for −1), and their tokens of the tile and values one after the other."""
+        lengths = np.where(pairs >= 0, self._bounds[pairs + 1] - self._bounds[np.maximum(pairs, 0)], 0)
+        begins = np.cumsum(lengths) - lengths
+        at = np.repeat(self._bounds[np.maximum(pairs, 0)] - begins, lengths) + np.arange(int(lengths.sum()))
+        return lengths, self._positions[at], self._values[at]
 
-    @cached_property
-    def texts(self) -> list[str]:
-        """Text of each window."""
-        texts: list[str] = self.tiles["text"].to_pylist()
-        return texts
+    def samples(self, start: int, stop: int) -> Samples:
+        """The tiles sampled for the features `start` … `stop` − 1."""
+        pairs = self._pairs_of_features[self._first_of_feature[start] : self._first_of_feature[stop]].astype(np.int64)
+        rows, features = np.divmod(self._keys[pairs], self.d_sae)
+        draw = draw_keys(self._collector.seed, features, self.ids[rows])
+        splits = self.splits[rows]
+        firing = {}
+        for number, split in enumerate(SPLITS):
+            own = np.flatnonzero(splits == number)
+            keep = self._collector.firing[split]
+            own = own[keep.holds(features[own], draw[own])]
+            firing[split] = _matrix(features[own] - start, draw[own], rows[own], stop - start, keep.k)
+        train = np.flatnonzero(splits == SPLITS.index("train"))
+        strength = strength_keys(self.largest[pairs[train]], draw[train])
+        among = self._collector.strongest.holds(features[train], strength)
+        train, strength = train[among], strength[among]
+        strongest = _matrix(features[train] - start, strength, rows[train], stop - start, self._collector.strongest.k)
+        return Samples(strongest, firing)
 
-    @cached_property
-    def token_starts(self) -> list[NDArray[np.int32]]:
-        """Character at which each token of each window starts."""
-        flat, bounds = _flat(self.tiles, "token_starts")
-        return [flat[a:b] for a, b in pairwise(bounds)]
+    def tokens(self, rows: Rows) -> NDArray[np.int32]:
+        """Token ids of windows, left context included, padded with −1 in front; shape (n_rows, left context + 32)."""
+        size = self._width * 4
+        with self._tokens_path.open("rb") as file:
+            number = file.fileno()
+            pieces = [os.pread(number, size, row * size) for row in rows.tolist()]
+        return np.frombuffer(b"".join(pieces), dtype=np.int32).reshape(len(rows), self._width)
 
-    @cached_property
-    def token_ids(self) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Token ids of all windows one after the other, left context included, and where each window begins (and the last ends)."""
-        return _flat(self.tiles, "token_ids")
+    def tile_batches(self) -> Iterator[tuple[Rows, pa.RecordBatch]]:
+        """All tiles in row order, with text, as the spill's `TILE_SCHEMA`, some rows at a time."""
+        first = 0
+        with pa.OSFile(str(self._tiles_path)) as file, pa.ipc.open_stream(file) as stream:
+            for batch in stream:
+                yield np.arange(first, first + batch.num_rows), batch
+                first += batch.num_rows
 
-    @cached_property
-    def shared_runs(self) -> SharedRuns:
-        """The 13-token runs that windows of different documents share."""
-        return SharedRuns(*self.token_ids, self.column("document"))
-
-    def _numbered(self, firings: pa.Table, d_sae: int) -> scipy.sparse.csr_array:
-        """The number of every kept pair by tile row and feature, shape (n_tiles, d_sae)."""
-        at = (self.rows(firings["tile"].to_numpy()), firings["feature"].to_numpy())
-        numbers = scipy.sparse.csr_array((np.arange(firings.num_rows), at), shape=(len(self._ids), d_sae))
-        numbers.sort_indices()
-        return numbers
-
-    def _background(self, collector: Collector, split: Split) -> Background:
+    def _background(self, split: Split, pairs_by_tile: scipy.sparse.csr_array) -> Background:
         """The background sample of a split, for which the pairs of all features were kept."""
-        rows = self.rows(collector.background[split].kept(0))
-        pairs = self._pairs[rows]
-        largest, peaks = self._largest
-        strengths = scipy.sparse.csr_array((largest[pairs.data], pairs.indices, pairs.indptr), shape=pairs.shape)
-        return Background(rows, strengths, peaks[pairs.data])
+        own = np.flatnonzero(self.splits == SPLITS.index(split))
+        own = own[self._collector.is_drawn(self.ids[own], self.splits[own])]
+        rows = own[np.argsort(background_keys(self._collector.seed, self.ids[own]))]
+        starts, ends = pairs_by_tile.indptr[rows], pairs_by_tile.indptr[rows + 1]
+        lengths = (ends - starts).astype(np.int64)
+        begins = np.cumsum(lengths) - lengths
+        pairs = np.repeat(starts - begins, lengths) + np.arange(int(lengths.sum()))
+        indptr = np.concatenate([[0], np.cumsum(lengths)])
+        features = pairs_by_tile.indices[pairs]
+        strengths = scipy.sparse.csr_array((self.largest[pairs], features, indptr), shape=(len(rows), self.d_sae))
+        return Background(rows, strengths, self._peaks(pairs))
 
-    @cached_property
-    def _largest(self) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-        """The largest activation of every kept pair, and the first token of the window that reaches it."""
-        if len(self._values) == 0:
-            return self._values, self._positions
-        largest = np.maximum.reduceat(self._values, self._bounds[:-1])
-        lengths = np.diff(self._bounds)
-        reached = np.flatnonzero(self._values == np.repeat(largest, lengths))
-        _, first = np.unique(np.repeat(np.arange(len(lengths)), lengths)[reached], return_index=True)
-        return largest, self._positions[reached[first]]
+    def _peaks(self, pairs: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """The first token at which each pair reaches its largest activation."""
+        lengths, positions, values = self.entries_of(pairs)
+        owner = np.repeat(np.arange(len(pairs)), lengths)
+        reached = np.flatnonzero(values == self.largest[pairs][owner])
+        _, first = np.unique(owner[reached], return_index=True)
+        peaks: NDArray[np.uint8] = positions[reached[first]]
+        return peaks
 
 
-def _flat(table: pa.Table, name: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """The values of a list column one after the other, and where each row's begin; shape (n,) and (n_rows + 1,)."""
-    column = table[name]
-    lengths = pc.list_value_length(column).to_numpy().astype(np.int64)
-    return pc.list_flatten(column).to_numpy(), np.concatenate([[0], np.cumsum(lengths)])
+def _padded(lists: pa.ListArray, width: int) -> NDArray[np.int32]:
+    """Lists of at most `width` numbers as the rows of a matrix, −1 in front."""
+    bounds = lists.offsets.to_numpy()
+    flat = lists.flatten().to_numpy()
+    padded = np.full((len(lists), width), -1, dtype=np.int32)
+    lengths = np.diff(bounds)
+    rows = np.repeat(np.arange(len(lists)), lengths)
+    columns = width - np.repeat(lengths, lengths) + np.arange(len(flat)) - np.repeat(bounds[:-1] - bounds[0], lengths)
+    padded[rows, columns] = flat
+    return padded
+
+
+def _indexed(pairs: Pairs, ids: UInt64, first: int, d_sae: int) -> tuple[NDArray[np.generic], ...]:
+    """Pairs of a slice in the order of row and feature: key, largest, length, positions, values."""
+    keys = (np.searchsorted(ids, pairs.tile) + first) * d_sae + pairs.feature
+    order = np.argsort(keys)
+    ordered = pairs.select(order)
+    return keys[order], ordered.largest, ordered.length, ordered.positions, ordered.values
+
+
+def _matrix(owners: NDArray[np.int64], keys: UInt64, rows: Rows, n: int, k: int) -> Rows:
+    """`rows` by owner (a line each) and key, at most `k` each, −1 where there are fewer."""
+    order = np.lexsort((rows, keys, owners))
+    owners, rows = owners[order], rows[order]
+    first = np.searchsorted(owners, np.arange(n + 1))
+    rank = np.arange(len(owners)) - first[owners]
+    found = np.full((n, k), -1, dtype=np.int64)
+    within = rank < k
+    found[owners[within], rank[within]] = rows[within]
+    return found

@@ -9,67 +9,120 @@ import scipy.sparse
 import torch
 from numpy.typing import NDArray
 
-from autolabel.evidence.kept import Kept
+from autolabel.evidence.draws import best_of
+from autolabel.evidence.kept import Background, Kept, Rows
+from autolabel.records import SPLITS, ExampleKind, Split
 
 NEIGHBOURS_BY_DIRECTION = 5
 NEIGHBOURS_BY_FIRING = 5
-_CHUNK = 512
+CHARACTERISTIC_TOKENS = 64
+"""How many tokens, those with the largest TF-IDF weight, stand for a feature when lookalikes are sought."""
+_COSINES_AT_ONCE = 1 << 24
+_HARD_SHARES: tuple[tuple[ExampleKind, float], ...] = (("neighbour", 0.4), ("lookalike", 0.4), ("same_document", 0.2))
+_FILLED_FROM: tuple[ExampleKind, ...] = ("lookalike", "neighbour", "same_document")
 
 
-def neighbours(features: NDArray[np.int64], W_dec: torch.Tensor, kept: Kept) -> list[list[int]]:
-    """The features closest to each of `features`: by cosine of decoder rows, then by Jaccard of firing in the train background."""
-    directions = torch.nn.functional.normalize(W_dec, dim=1).numpy()
-    fires = (kept.background["train"].by_tile > 0).astype(np.float32).tocsc()
-    n_fires = np.asarray(fires.sum(axis=0)).ravel()
-    found: list[list[int]] = []
-    for start in range(0, len(features), _CHUNK):
-        chunk = features[start : start + _CHUNK]
-        cosine = directions[chunk] @ directions.T
-        together = (fires[:, chunk].T @ fires).toarray()
-        jaccard = together / np.maximum(n_fires[chunk][:, None] + n_fires[None, :] - together, 1)
-        for matrix in (cosine, jaccard):
-            matrix[np.arange(len(chunk)), chunk] = -1
-        near = _largest(cosine, NEIGHBOURS_BY_DIRECTION)
-        often = _largest(jaccard, NEIGHBOURS_BY_FIRING)
-        for i in range(len(chunk)):
-            together_ever = [int(f) for f in often[i] if jaccard[i, f] > 0]
-            found.append(list(dict.fromkeys([*map(int, near[i]), *together_ever])))
-    return found
+class Neighbours:
+    """Finds the features closest to given ones: by cosine of decoder rows, then by Jaccard of firing in the train background."""
+
+    def __init__(self, W_dec: torch.Tensor | None, background: Background) -> None:
+        self._directions = None if W_dec is None else torch.nn.functional.normalize(W_dec.float(), dim=1)
+        self._fires = background.fires()
+        self._by_feature = self._fires.tocsc()
+        self._n_fires = np.asarray(self._fires.sum(axis=0)).ravel()
+
+    def of(self, features: NDArray[np.int64]) -> list[list[int]]:
+        """Up to ten features each, nearest first."""
+        near, often = self._by_direction(features), self._by_firing(features)
+        return [list(dict.fromkeys([*one, *other])) for one, other in zip(near, often, strict=True)]
+
+    def _by_direction(self, features: NDArray[np.int64]) -> list[list[int]]:
+        if self._directions is None:
+            return [[] for _ in features]
+        found: list[list[int]] = []
+        n = max(_COSINES_AT_ONCE // len(self._directions), 1)
+        for start in range(0, len(features), n):
+            chunk = torch.from_numpy(features[start : start + n]).to(self._directions.device)
+            cosine = self._directions[chunk] @ self._directions.T
+            cosine[torch.arange(len(chunk)), chunk] = -2.0
+            found += cosine.topk(min(NEIGHBOURS_BY_DIRECTION, cosine.shape[1] - 1), dim=1).indices.tolist()
+        return found
+
+    def _by_firing(self, features: NDArray[np.int64]) -> list[list[int]]:
+        together = (self._by_feature[:, features].T.tocsr() @ self._fires).tocsr()
+        together.sort_indices()
+        lines = np.repeat(np.arange(len(features)), np.diff(together.indptr))
+        others = together.indices
+        either = self._n_fires[features[lines]] + self._n_fires[others] - together.data
+        jaccard = together.data / np.maximum(either, 1)
+        jaccard[others == features[lines]] = -1
+        order = np.lexsort((others, -jaccard, lines))
+        rank = np.arange(len(order)) - together.indptr[lines]
+        best = order[(rank < NEIGHBOURS_BY_FIRING) & (jaccard[order] > 0)]
+        found: list[list[int]] = [[] for _ in features]
+        for line, other in zip(lines[best].tolist(), others[best].tolist(), strict=True):
+            found[line].append(other)
+        return found
 
 
-def lookalike_order(shown: list[NDArray[np.int64]], candidates: NDArray[np.int64], kept: Kept) -> NDArray[np.int64]:
-    """For each feature, `candidates` (tile rows) sorted by how much their words resemble its shown tiles, most alike first.
+class Lookalikes:
+    """How much the words of background tiles resemble those of a feature's shown tiles: the cosine of TF-IDF vectors."""
 
-    `shown` holds the tile rows of each feature's train examples. Resemblance is the TF-IDF cosine over token ids, term counts
-    logarithmic. Shape (n_features, n_candidates), entries index `candidates`.
+    def __init__(self, kept: Kept) -> None:
+        self._kept = kept
+        targets = {split: kept.vocabulary.tf_idf(kept.tokens(kept.background[split].rows)) for split in SPLITS}
+        self._targets = {split: vectors.T.tocsr() for split, vectors in targets.items()}
+
+    def centres(self, rows: Rows, owners: NDArray[np.int64], n_owners: int) -> scipy.sparse.csr_array:
+        """The most characteristic tokens of the windows `rows` of each owner, with their weights; shape (n_owners, vocabulary)."""
+        distinct, place = np.unique(rows, return_inverse=True)
+        vectors = self._kept.vocabulary.tf_idf(self._kept.tokens(distinct))
+        members = scipy.sparse.csr_array((np.ones(len(rows)), (owners, place)), shape=(n_owners, len(distinct)))
+        centres = (members @ vectors).tocsr()
+        lines = np.repeat(np.arange(n_owners), np.diff(centres.indptr))
+        order = np.lexsort((centres.indices, -centres.data, lines))
+        heavy = order[np.arange(len(order)) - centres.indptr[lines] < CHARACTERISTIC_TOKENS]
+        return scipy.sparse.csr_array((centres.data[heavy], (lines[heavy], centres.indices[heavy])), shape=centres.shape)
+
+    def similarity(self, centres: scipy.sparse.csr_array, split: Split) -> NDArray[np.float32]:
+        """Resemblance of each background tile of a split to each centre; shape (n_owners, n_tiles)."""
+        similarity: NDArray[np.float32] = (centres @ self._targets[split]).toarray().astype(np.float32)
+        return similarity
+
+
+def hard_places(
+    allowed: NDArray[np.bool_], n_near: NDArray[np.float32], alike: NDArray[np.float32], same: NDArray[np.bool_], size: int
+) -> dict[ExampleKind, NDArray[np.int64]]:
+    """Places of `size` hard negatives per feature where there are so many, by kind; kinds that run short are made up for by others.
+
+    Args:
+        allowed: which background tiles may be drawn, shape (n_features, n_tiles), tiles in hash order.
+        n_near: how many neighbours fire in each.
+        alike: how much the words of each resemble the feature's.
+        same: which come from a document in which the feature fires.
+        size: tiles in all.
     """
-    vectors = _tf_idf(kept)
-    owners = np.repeat(np.arange(len(shown)), [len(rows) for rows in shown])
-    everything = np.concatenate(shown) if shown else np.empty(0, dtype=np.int64)
-    members = scipy.sparse.csr_array((np.ones(len(everything)), (owners, everything)), shape=(len(shown), vectors.shape[0]))
-    centres = members @ vectors
-    targets = vectors[candidates].T.tocsc()
-    order = np.empty((len(shown), len(candidates)), dtype=np.int64)
-    for start in range(0, len(shown), _CHUNK):
-        similarity = (centres[start : start + _CHUNK] @ targets).toarray()
-        order[start : start + _CHUNK] = np.argsort(-similarity, axis=1, kind="stable")
-    return order
+    n_tiles = allowed.shape[1]
+    earlier = -np.arange(n_tiles, dtype=np.float32)
+    scores: dict[ExampleKind, NDArray[np.float32]] = {
+        "neighbour": np.where(n_near > 0, n_near * np.float32(n_tiles) + earlier, -np.inf).astype(np.float32),
+        "lookalike": alike,
+        "same_document": np.where(same, earlier, -np.inf).astype(np.float32),
+    }
+    free = allowed.copy()
+    found: dict[ExampleKind, list[NDArray[np.int64]]] = {kind: [] for kind in scores}
+    wanted = np.full(len(allowed), size)
 
+    def take(kind: ExampleKind, most: int) -> None:
+        places = best_of(np.where(free, scores[kind], -np.inf).astype(np.float32), most)
+        places[np.arange(most)[None, :] >= wanted[:, None]] = -1
+        lines, columns = np.nonzero(places >= 0)
+        free[lines, places[lines, columns]] = False
+        wanted[:] -= (places >= 0).sum(axis=1)
+        found[kind].append(places)
 
-def _tf_idf(kept: Kept) -> scipy.sparse.csr_array:
-    """Unit TF-IDF vectors of all kept windows, shape (n_tiles, vocabulary)."""
-    tokens, bounds = kept.token_ids
-    n_tiles = len(bounds) - 1
-    rows = np.repeat(np.arange(n_tiles), np.diff(bounds))
-    counts = scipy.sparse.csr_array((np.ones(len(tokens)), (rows, tokens)), shape=(n_tiles, int(tokens.max(initial=0)) + 1))
-    in_tiles = np.bincount(counts.indices, minlength=counts.shape[1])
-    idf = np.log((1 + n_tiles) / (1 + in_tiles))
-    counts.data = (1 + np.log(counts.data)) * idf[counts.indices]
-    norms = np.sqrt(np.asarray(counts.multiply(counts).sum(axis=1)).ravel())
-    counts.data /= np.repeat(np.maximum(norms, 1e-12), np.diff(counts.indptr))
-    return counts
-
-
-def _largest(matrix: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    k = min(k, matrix.shape[1])
-    return np.argsort(-matrix, axis=1, kind="stable")[:, :k]
+    for kind, share in _HARD_SHARES:
+        take(kind, int(share * size))
+    for kind in _FILLED_FROM:
+        take(kind, size)
+    return {kind: np.concatenate(parts, axis=1) for kind, parts in found.items()}

@@ -1,86 +1,197 @@
-"""Collected evidence as rows of the store, and the hash that says two collections found the same."""
+"""Collected evidence as rows of the store, chunk by chunk, and the hash that says two collections found the same."""
 
-import hashlib
+import binascii
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import scipy.stats
 from numpy.typing import NDArray
 
-from autolabel.evidence.collector import Counts
-from autolabel.evidence.draws import FeatureDraw
+from autolabel.evidence.counts import Counts
+from autolabel.evidence.draws import KINDS, STATUSES, Draws
 from autolabel.evidence.kept import Kept
-from autolabel.records import SPLITS
+from autolabel.evidence.table_hash import TableHasher
+from autolabel.records import SPLITS, STRATA
 
 TOP_TOKENS = 10
-_FIXED_POINT = 2.0**16
+_TILE_BITS = np.arange(32, dtype=np.uint32)
 
 
-def evidence_tables(evidence_set_id: str, sae_id: str, counts: Counts, kept: Kept, draws: list[FeatureDraw]) -> dict[str, pa.Table]:
-    """The tables `features`, `windows`, `examples` and `strata` of an evidence set, without `run_id`."""
-    return {
-        "features": _features(evidence_set_id, sae_id, counts, kept, draws),
-        "windows": _windows(evidence_set_id, kept, draws),
-        "examples": _examples(evidence_set_id, kept, draws),
-        "strata": _strata(evidence_set_id, draws),
-    }
+class EvidenceTables:
+    """Makes the tables `features`, `examples`, `strata` and `windows` of an evidence set, without `run_id`, and hashes them."""
 
+    def __init__(self, evidence_set_id: str, sae_id: str, counts: Counts, kept: Kept, has_token_ids: bool = True) -> None:
+        self._ids = {"evidence_set_id": evidence_set_id, "sae_id": sae_id}
+        self._counts = counts
+        self._kept = kept
+        self._has_token_ids = has_token_ids
+        self._names = _names(kept.ids)
+        self._used = np.zeros(len(kept.ids), dtype=bool)
+        self._hasher = TableHasher()
 
-def evidence_hash(tables: dict[str, pa.Table]) -> str:
-    """sha256 over all values, rows in their canonical order: equal evidence has equal hashes."""
-    digest = hashlib.sha256()
-    for name in sorted(tables):
-        for column_name, column in zip(tables[name].column_names, tables[name].columns, strict=True):
-            digest.update(f"{name}.{column_name}".encode())
-            _hash_values(digest, column.combine_chunks())
-    return digest.hexdigest()
+    def chunks(self, drawn: Iterable[Draws]) -> Iterator[tuple[str, pa.Table]]:
+        """The tables piece by piece, each with its name; windows come last. Once all are taken, `hash` covers them."""
+        for draws in drawn:
+            yield from self._hashed("features", self._features(draws))
+            yield from self._hashed("examples", self._examples(draws))
+            yield from self._hashed("strata", self._strata(draws))
+            self._used[draws.examples["row"]] = True
+        for background in self._kept.background.values():
+            self._used[background.rows] = True
+        for rows, batch in self._kept.tile_batches():
+            yield from self._hashed("windows", self._windows(rows, batch))
 
+    @property
+    def hash(self) -> str:
+        """Equal evidence has equal hashes; see `TableHasher`."""
+        return self._hasher.hexdigest()
 
-def _hash_values(digest: Any, values: pa.Array) -> None:
-    """Feed the values of an array and where they are NULL; lists and texts by their lengths and then their content."""
-    digest.update(np.packbits(values.is_null().to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_list(values.type):
-        digest.update(pc.list_value_length(values).fill_null(0).to_numpy().tobytes())
-        _hash_values(digest, pc.list_flatten(values))
-    elif pa.types.is_string(values.type):
-        digest.update(pc.binary_length(values).fill_null(0).to_numpy().tobytes())
-        digest.update("".join(values.drop_null().to_pylist()).encode())
-    else:
-        zero = pa.scalar(False if pa.types.is_boolean(values.type) else 0, values.type)
-        digest.update(values.fill_null(zero).to_numpy(zero_copy_only=False).tobytes())
+    def _hashed(self, name: str, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        if table.num_rows:
+            self._hasher.add(name, table)
+            yield name, table
 
+    def _constant(self, n: int, *names: str) -> dict[str, pa.Array]:
+        return {name: pa.array([self._ids[name]] * n, pa.string()) for name in names}
 
-def _features(evidence_set_id: str, sae_id: str, counts: Counts, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:
-    n_features = len(draws)
-    fired = np.sum([counts.tiles[split] for split in SPLITS], axis=0)
-    n_tiles = sum(counts.all_tiles.values())
-    mass = [_token_mass(draw, kept) for draw in draws]
-    return pa.table(
-        {
-            "evidence_set_id": [evidence_set_id] * n_features,
-            "sae_id": [sae_id] * n_features,
-            "feature_index": pa.array(range(n_features), pa.int32()),
-            "evidence_status": [draw.status for draw in draws],
-            "n_tokens_fired": counts.tokens,
-            "n_tiles_fired": fired,
-            **{f"n_tiles_fired_{split}": counts.tiles[split] for split in SPLITS},
-            "n_contexts_fired": counts.contexts,
-            "firing_rate": fired / n_tiles,
-            "firing_rate_high": _upper(fired, n_tiles),
-            "density": counts.tokens / max(counts.all_tokens, 1),
-            "max_activation": _or_null(counts.largest.astype(np.float64), counts.tokens),
-            "mean_activation": _or_null(counts.sums / _FIXED_POINT / np.maximum(counts.tokens, 1), counts.tokens),
-            "firing_threshold": [draw.threshold for draw in draws],
-            "histogram": pa.array(list(counts.histogram), pa.list_(pa.int64())),
-            "top_tokens": [None if m is None else json.dumps(m[0], ensure_ascii=False) for m in mass],
-            "token_entropy": pa.array([None if m is None else m[1] for m in mass], pa.float64()),
-            "neighbours": pa.array([draw.neighbours for draw in draws], pa.list_(pa.int32())),
-        }
-    )
+    def _features(self, draws: Draws) -> pa.Table:
+        counts, n = self._counts, draws.n_features
+        own = slice(draws.start, draws.start + n)
+        fired, tokens = counts.fired[own], counts.tokens[own]
+        top, entropy = self._token_shares(draws)
+        thresholds = np.where(draws.status == STATUSES.index("dense"), draws.threshold, 0.0)
+        return pa.table(
+            {
+                **self._constant(n, "evidence_set_id", "sae_id"),
+                "feature_index": pa.array(np.arange(own.start, own.stop), pa.int32()),
+                "evidence_status": pa.array([STATUSES[status] for status in draws.status], pa.string()),
+                "n_tokens_fired": tokens,
+                "n_tiles_fired": fired,
+                **{f"n_tiles_fired_{split}": counts.tiles(split)[own] for split in SPLITS},
+                "n_contexts_fired": counts.contexts[own],
+                "firing_rate": fired / max(counts.n_tiles, 1),
+                "firing_rate_high": _upper(fired, counts.n_tiles),
+                "density": tokens / max(counts.all_tokens, 1),
+                "max_activation": _or_null(counts.largest[own].astype(np.float64), tokens),
+                "mean_activation": _or_null(counts.means[own], tokens),
+                "activation_deviation": _or_null(counts.deviations[own], tokens),
+                "firing_threshold": thresholds,
+                "histogram": pa.array(list(counts.histogram[own]), pa.list_(pa.int64())),
+                "top_tokens": pa.array(top, pa.string()),
+                "token_entropy": pa.array(entropy, pa.float64()),
+                "neighbours": pa.array(draws.neighbours, pa.list_(pa.int32())),
+            }
+        )
+
+    def _token_shares(self, draws: Draws) -> tuple[list[str | None], list[float | None]]:
+        """Which tokens carry each feature's activation in its uniform train sample: the top ones, and the entropy in bits."""
+        examples = draws.examples
+        own = np.flatnonzero((examples["split"] == 0) & (examples["stratum"] == 0) & (examples["pair"] >= 0))
+        pairs, rows = examples["pair"][own], examples["row"][own]
+        lengths, positions, values = self._kept.entries_of(pairs)
+        distinct, place = np.unique(rows, return_inverse=True)
+        tokens = self._kept.tokens(distinct)
+        columns = tokens.shape[1] - _TILE_BITS.size + positions.astype(np.int64)
+        token = tokens[np.repeat(place, lengths), columns].astype(np.int64)
+        feature = np.repeat(examples["feature"][own], lengths)
+        groups, inverse = np.unique(feature << 32 | token, return_inverse=True)
+        # Exact sums in units of 2^-16, so that shares do not depend on the order of the examples.
+        mass = np.bincount(inverse, np.rint(values.astype(np.float64) * 65536), minlength=len(groups))
+        bounds = np.searchsorted(groups >> 32, np.arange(draws.n_features + 1))
+        n_entries = np.bincount(feature, minlength=draws.n_features)
+        top: list[str | None] = []
+        entropy: list[float | None] = []
+        for number in range(draws.n_features):
+            part = mass[bounds[number] : bounds[number + 1]]
+            if not part.sum() > 0:
+                top.append(None)
+                entropy.append(None)
+                continue
+            shares = part / part.sum()
+            ids = groups[bounds[number] : bounds[number + 1]] & 0xFFFFFFFF
+            best = np.lexsort((ids, -shares))[:TOP_TOKENS].tolist()
+            named = [
+                {"token": self._kept.vocabulary.text(int(ids[i])), "share": round(float(shares[i]), 4), "n": int(n_entries[number])}
+                for i in best
+            ]
+            top.append(json.dumps(named, ensure_ascii=False))
+            positive = shares[shares > 0]
+            entropy.append(float(-(positive * np.log2(positive)).sum()) + 0.0)
+        return top, entropy
+
+    def _examples(self, draws: Draws) -> pa.Table:
+        examples = draws.examples
+        n = len(examples["row"])
+        context = self._kept.n_context_tokens[examples["row"]]
+        lengths, positions, values = self._kept.entries_of(examples["pair"])
+        return pa.table(
+            {
+                **self._constant(n, "evidence_set_id"),
+                "feature_index": pa.array(examples["feature"] + draws.start, pa.int32()),
+                "window_id": self._names.take(pa.array(examples["row"])),
+                "split": _words(SPLITS, examples["split"]),
+                "kind": _words(KINDS, examples["kind"]),
+                "stratum": _words(STRATA, examples["stratum"]),
+                "in_exam": pa.array(examples["in_exam"]),
+                "sample_rank": pa.array(examples["rank"], pa.int32()),
+                "quantile": pa.array(examples["quantile"].astype(np.int32), mask=examples["quantile"] < 0),
+                "inclusion_weight": examples["weight"],
+                "max_activation": self._kept.strengths_of(examples["pair"]).astype(np.float64),
+                "positions": _lists(lengths, (positions + np.repeat(context, lengths)).astype(np.uint8)),
+                "activations": _lists(lengths, values),
+                "mark_positions": _mark_lists(examples["marks"], context),
+            }
+        )
+
+    def _strata(self, draws: Draws) -> pa.Table:
+        parts = [
+            pa.table(
+                {
+                    **self._constant(len(features), "evidence_set_id"),
+                    "feature_index": pa.array(features + draws.start, pa.int32()),
+                    "split": [split] * len(features),
+                    "stratum": [stratum] * len(features),
+                    "n_tiles": pa.array(n_tiles, pa.int64()),
+                    "n_sampled": pa.array(n_sampled, pa.int64()),
+                    "n_near_copies": pa.array(n_copies, pa.int64()),
+                }
+            )
+            for features, split, stratum, n_tiles, n_sampled, n_copies in draws.strata
+        ]
+        return pa.concat_tables(parts) if parts else pa.table({})
+
+    def _windows(self, rows: NDArray[np.int64], batch: pa.RecordBatch) -> pa.Table:
+        own = rows[self._used[rows]]
+        tiles = batch.filter(pa.array(self._used[rows]))
+        plain = ("source", "document_name", "tile_index", "text", "token_starts", "n_context_tokens")
+        return pa.table(
+            {
+                **self._constant(len(own), "evidence_set_id"),
+                "window_id": self._names.take(pa.array(own)),
+                "document_id": _names(tiles["document"].to_numpy()),
+                "source_document_id": _names(tiles["source_document"].to_numpy()),
+                "split": _words(SPLITS, tiles["split"].to_numpy()),
+                **{name: tiles[name] for name in plain},
+                "token_ids": tiles["token_ids"] if self._has_token_ids else pa.nulls(len(own), pa.list_(pa.int32())),
+                **self._fired(own),
+            }
+        )
+
+    def _fired(self, rows: NDArray[np.int64]) -> dict[str, pa.Array]:
+        """What fires in each window of the background sample, NULL for the other windows."""
+        found: list[tuple[Any, Any, Any]] = [(None, None, None)] * len(rows)
+        for background in self._kept.background.values():
+            places = np.flatnonzero(np.isin(background.rows, rows))
+            for place in places.tolist():
+                row = int(background.rows[place])
+                at = slice(background.by_tile.indptr[place], background.by_tile.indptr[place + 1])
+                peaks = (background.peaks[at] + self._kept.n_context_tokens[row]).astype(np.uint8)
+                found[int(np.searchsorted(rows, row))] = (background.by_tile.indices[at], background.by_tile.data[at], peaks)
+        kinds = {"fired_features": pa.int32(), "fired_max": pa.float32(), "fired_peak": pa.uint8()}
+        return {name: pa.array([one[i] for one in found], pa.list_(kind)) for i, (name, kind) in enumerate(kinds.items())}
 
 
 def _upper(fired: NDArray[np.int64], n_tiles: int) -> NDArray[np.float64]:
@@ -94,95 +205,25 @@ def _or_null(values: NDArray[np.float64], tokens: NDArray[np.int64]) -> pa.Array
     return pa.array(values, mask=tokens == 0)
 
 
-def _token_mass(draw: FeatureDraw, kept: Kept) -> tuple[list[dict[str, Any]], float] | None:
-    """Which tokens carry the feature's activation in its uniform train sample: the top ones, and the entropy in bits."""
-    mass: dict[str, float] = {}
-    n = 0
-    for example in draw.drawn("train", "firing"):
-        text, starts = kept.texts[example.row], kept.token_starts[example.row]
-        ends = np.append(starts[1:], len(text))
-        for position, value in zip(example.firing.positions.tolist(), example.firing.values.tolist(), strict=True):
-            token = text[starts[position] : ends[position]]
-            mass[token] = mass.get(token, 0.0) + value
-            n += 1
-    total = sum(mass.values())
-    if total == 0:
-        return None
-    shares = sorted(((value / total, token) for token, value in mass.items()), key=lambda pair: (-pair[0], pair[1]))
-    top = [{"token": token, "share": round(share, 4), "n": n} for share, token in shares[:TOP_TOKENS]]
-    return top, float(-sum(share * np.log2(share) for share, _ in shares)) + 0.0
-
-
-def _windows(evidence_set_id: str, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:
-    drawn = np.array([example.row for draw in draws for example in draw.examples], dtype=np.int64)
-    rows = np.unique(np.concatenate([drawn, *(background.rows for background in kept.background.values())]))
-    tiles = kept.tiles.take(pa.array(rows))
-    plain = ("source", "split", "tile_index", "text", "token_starts", "token_ids", "n_context_tokens")
-    return pa.table(
-        {
-            "evidence_set_id": [evidence_set_id] * len(rows),
-            "window_id": _names(tiles["tile"].to_numpy()),
-            "document_id": _names(tiles["document"].to_numpy()),
-            "source_document_id": _names(tiles["source_document"].to_numpy()),
-            **{name: tiles[name] for name in plain},
-            **_fired(rows, kept),
-        }
-    )
-
-
-def _fired(rows: NDArray[np.int64], kept: Kept) -> dict[str, pa.Array]:
-    """What fires in each window of the background sample, NULL for the other windows."""
-    background_of = {row: background for background in kept.background.values() for row in background.rows.tolist()}
-    found = [background_of[row].active(row) if row in background_of else (None, None, None) for row in rows.tolist()]
-    kinds = {"fired_features": pa.int32(), "fired_max": pa.float32(), "fired_peak": pa.uint8()}
-    return {name: pa.array([f[i] for f in found], pa.list_(kind)) for i, (name, kind) in enumerate(kinds.items())}
-
-
-def _examples(evidence_set_id: str, kept: Kept, draws: list[FeatureDraw]) -> pa.Table:
-    drawn = [(draw.feature, example) for draw in draws for example in draw.examples]
-    names = _names(kept.column("tile"))
-    return pa.table(
-        {
-            "evidence_set_id": [evidence_set_id] * len(drawn),
-            "feature_index": pa.array([feature for feature, _ in drawn], pa.int32()),
-            "window_id": pa.array([names[e.row] for _, e in drawn], pa.string()),
-            "split": pa.array([e.split for _, e in drawn], pa.string()),
-            "kind": pa.array([e.kind for _, e in drawn], pa.string()),
-            "stratum": pa.array([e.stratum for _, e in drawn], pa.string()),
-            "in_exam": pa.array([e.in_exam for _, e in drawn], pa.bool_()),
-            "sample_rank": pa.array([e.sample_rank for _, e in drawn], pa.int32()),
-            "quantile": pa.array([e.quantile for _, e in drawn], pa.int32()),
-            "inclusion_weight": pa.array([e.inclusion_weight for _, e in drawn], pa.float64()),
-            "max_activation": pa.array([e.firing.largest for _, e in drawn], pa.float64()),
-            "positions": _lists((e.firing.positions for _, e in drawn), pa.uint8()),
-            "activations": _lists((e.firing.values for _, e in drawn), pa.float32()),
-            "mark_positions": pa.array([list(e.marks) for _, e in drawn], pa.list_(pa.uint8())),
-        }
-    )
-
-
-def _strata(evidence_set_id: str, draws: list[FeatureDraw]) -> pa.Table:
-    rows = [(draw.feature, count) for draw in draws for count in draw.strata]
-    return pa.table(
-        {
-            "evidence_set_id": [evidence_set_id] * len(rows),
-            "feature_index": pa.array([feature for feature, _ in rows], pa.int32()),
-            "split": pa.array([count.split for _, count in rows], pa.string()),
-            "stratum": pa.array([count.stratum for _, count in rows], pa.string()),
-            "n_tiles": pa.array([count.n_tiles for _, count in rows], pa.int64()),
-            "n_sampled": pa.array([count.n_sampled for _, count in rows], pa.int64()),
-            "n_near_copies": pa.array([count.n_near_copies for _, count in rows], pa.int64()),
-        }
-    )
-
-
-def _names(words: Iterable[int]) -> list[str]:
+def _names(words: NDArray[np.uint64]) -> pa.Array:
     """64-bit words as 16 hex digits."""
-    return [f"{int(word):016x}" for word in words]
+    digits = binascii.hexlify(words.astype(">u8").tobytes())
+    offsets = np.arange(0, 16 * len(words) + 1, 16, dtype=np.int32)
+    return pa.StringArray.from_buffers(len(words), pa.py_buffer(offsets), pa.py_buffer(digits))
 
 
-def _lists(arrays: Iterable[NDArray[Any]], kind: pa.DataType) -> pa.Array:
-    pieces = list(arrays)
-    offsets = np.concatenate([[0], np.cumsum([len(piece) for piece in pieces])]).astype(np.int32)
-    flat = np.concatenate(pieces) if pieces else np.empty(0)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat, kind))
+def _words(words: Sequence[str], numbers: NDArray[Any]) -> pa.Array:
+    """The word of each number, NULL for negative ones."""
+    return pa.array(words).take(pa.array(numbers.astype(np.int32), mask=numbers < 0))
+
+
+def _lists(lengths: NDArray[np.int64], flat: NDArray[Any]) -> pa.Array:
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat))
+
+
+def _mark_lists(marks: NDArray[np.uint32], context: NDArray[np.int64]) -> pa.Array:
+    """The set bits of each mask, as tokens of the window."""
+    bits = (marks[:, None] >> _TILE_BITS[None, :]) & np.uint32(1)
+    rows, positions = np.nonzero(bits)
+    return _lists(bits.sum(axis=1).astype(np.int64), (positions + context[rows]).astype(np.uint8))

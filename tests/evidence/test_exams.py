@@ -12,13 +12,11 @@ import torch
 
 from autolabel.config import EvidenceSettings
 from autolabel.evidence.corpus import Document
-from autolabel.evidence.draws import Drawn, FeatureDraw, marks, quantiles, take
+from autolabel.evidence.draws import best_of, first_of, packed, quantiles
 from autolabel.evidence.exams import DENSE_QUANTILE, SHOWN_NEGATIVES
-from autolabel.evidence.kept import Firing
-from autolabel.evidence.tables import evidence_tables
 from autolabel.records import SPLITS, Split
 from autolabel.sampling import NEAR_COPY_TOKENS, background_keys, draw_keys
-from tests.evidence.worlds import SEED, SMALL, Outcome, collected, document
+from tests.evidence.worlds import SEED, SMALL, Drawn, FeatureDraw, Outcome, collected, document
 
 VOCABULARY, D = 400, 40
 DENSE, SILENT, RARE, ONE_DOCUMENT, COPIED = 0, 1, 2, 3, 4
@@ -70,13 +68,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     table = world_table(generator)
     W_dec = torch.nn.functional.normalize(torch.randn(D, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     outcome = collected(documents, table, tmp_path_factory.mktemp("spill"), W_dec=W_dec)
-    tables = evidence_tables("set", "sae", outcome.collector.counts, outcome.kept, outcome.draws)
-    return World(documents, table, outcome, tables)
+    return World(documents, table, outcome, outcome.tables)
 
 
 def runs(world: World, row: int) -> set[tuple[int, ...]]:
-    ids, bounds = world.outcome.kept.token_ids
-    tokens = ids[bounds[row] : bounds[row + 1]].tolist()
+    tokens = world.outcome.tiles[row]["token_ids"]
     return {tuple(tokens[i : i + NEAR_COPY_TOKENS]) for i in range(len(tokens) - NEAR_COPY_TOKENS + 1)}
 
 
@@ -92,8 +88,7 @@ def examined(world: World) -> list[FeatureDraw]:
 
 def largest(world: World, feature: int, row: int) -> float:
     """The truth of a tile, from its tokens."""
-    ids, bounds = world.outcome.kept.token_ids
-    tile = ids[bounds[row + 1] - 32 : bounds[row + 1]].tolist()
+    tile = world.outcome.tiles[row]["token_ids"][-32:]
     return max(0.0, world.table[tile, feature].max().item())
 
 
@@ -116,8 +111,7 @@ def test_a_feature_whose_test_tiles_are_all_copies_of_shown_ones_has_no_exam(wor
     draw = world.outcome.draws[COPIED]
     assert draw.status == "too_few"
     assert not any(example.in_exam for example in draw.examples)
-    copies = {count.split: count.n_near_copies for count in draw.strata if count.stratum == "firing"}
-    assert copies["test"] > 0
+    assert draw.near_copies["test", "firing"] > 0
 
 
 def test_no_run_is_shared_between_what_is_shown_chosen_on_and_scored(world: World) -> None:
@@ -140,8 +134,8 @@ def test_near_copies_are_counted_and_the_strata_add_up(world: World) -> None:
             of = {row["stratum"]: row for row in rows if (row["feature_index"], row["split"]) == (draw.feature, split)}
             assert of["firing"]["n_tiles"] + of["random"]["n_tiles"] == counts.all_tiles[split]
             if draw.status == "alive":
-                assert of["firing"]["n_tiles"] == counts.tiles[split][draw.feature]
-                offered = min(counts.tiles[split][draw.feature], world.outcome.collector.firing[split].k)
+                assert of["firing"]["n_tiles"] == counts.tiles(split)[draw.feature]
+                offered = min(counts.tiles(split)[draw.feature], world.outcome.collector.firing[split].k)
                 assert of["firing"]["n_sampled"] + of["firing"]["n_near_copies"] == offered
             for stratum in ("firing", "hard", "random"):
                 assert of[stratum]["n_sampled"] == len(draw.drawn(split, stratum))
@@ -163,20 +157,19 @@ def test_quotas_are_met_exactly_and_no_window_is_asked_twice(world: World) -> No
 
 
 def test_windows_lie_in_the_split_they_are_drawn_for(world: World) -> None:
-    split_of_row = world.outcome.kept.tiles["split"].to_pylist()
-    assert all(split_of_row[e.row] == e.split for draw in world.outcome.draws for e in draw.examples)
+    assert all(SPLITS[world.outcome.tiles[e.row]["split"]] == e.split for draw in world.outcome.draws for e in draw.examples)
 
 
 def test_firing_tiles_fire_and_negatives_do_not(world: World) -> None:
     for draw in world.outcome.draws:
         for example in draw.examples:
             strength = largest(world, draw.feature, example.row)
-            assert example.firing.largest == pytest.approx(strength)
+            assert example.largest == pytest.approx(strength)
             assert (strength > draw.threshold) == (example.stratum in (None, "firing"))
 
 
 def test_exam_firing_tiles_are_the_uniform_sample_in_hash_order(world: World) -> None:
-    ids = world.outcome.kept.column("tile")
+    ids = world.outcome.kept.ids
     for draw in examined(world):
         if draw.status == "dense":
             continue
@@ -184,7 +177,8 @@ def test_exam_firing_tiles_are_the_uniform_sample_in_hash_order(world: World) ->
             drawn = draw.drawn(split, "firing")
             keys = draw_keys(SEED, np.full(len(drawn), draw.feature), ids[[example.row for example in drawn]])
             assert np.all(keys[:-1] < keys[1:])
-            sample = world.outcome.collector.firing[split].kept(draw.feature).tolist()
+            sampled = world.outcome.kept.samples(draw.feature, draw.feature + 1).firing[split][0]
+            sample = ids[sampled[sampled >= 0]].tolist()
             assert set(ids[[example.row for example in drawn]].tolist()) <= set(sample)
             n_exam = sum(example.in_exam for example in drawn)
             assert all(example.in_exam == (rank < n_exam) for rank, example in enumerate(drawn))
@@ -192,7 +186,7 @@ def test_exam_firing_tiles_are_the_uniform_sample_in_hash_order(world: World) ->
 
 def test_random_negatives_are_the_first_of_the_background_that_may_be_drawn(world: World) -> None:
     kept = world.outcome.kept
-    ids = kept.column("tile")
+    ids = kept.ids
     for draw in examined(world)[:12]:
         shown: set[tuple[int, ...]] = set()
         for split in SPLITS:
@@ -209,7 +203,7 @@ def test_random_negatives_are_the_first_of_the_background_that_may_be_drawn(worl
 
 def test_hard_negatives_have_the_property_of_their_kind(world: World) -> None:
     kinds: Counter[str] = Counter()
-    sources = world.outcome.kept.column("source_document")
+    sources = world.outcome.kept.source_documents
     for draw in examined(world):
         own = {sources[e.row] for e in draw.examples if e.stratum == "firing"}
         assert draw.feature not in draw.neighbours
@@ -241,8 +235,7 @@ def test_negatives_are_marked_at_peaks_of_others_as_often_as_positives(world: Wo
             for stratum in ("hard", "random"):
                 negatives = [e for e in drawn if e.stratum == stratum]
                 for rank, example in enumerate(negatives):
-                    ids, bounds = world.outcome.kept.token_ids
-                    values = world.table[ids[bounds[example.row] : bounds[example.row + 1]].tolist()].numpy().copy()
+                    values = world.table[world.outcome.tiles[example.row]["token_ids"]].numpy().copy()
                     values[: len(values) - 32] = -1
                     values[:, draw.feature] = -1
                     peaks = {int(values[:, f].argmax()) for f in range(D) if values[:, f].max() > 0}
@@ -269,7 +262,7 @@ def test_tables_tell_what_was_drawn(world: World) -> None:
 def test_the_background_sample_holds_every_feature_that_fires_there(world: World) -> None:
     drawn = {f"{row['window_id']}": row for row in world.tables["windows"].to_pylist() if row["fired_features"] is not None}
     backgrounds = world.outcome.collector.background
-    assert len(drawn) == sum(len(backgrounds[split].kept(0)) for split in SPLITS)
+    assert len(drawn) == sum(backgrounds[split].n_kept for split in SPLITS)
     for row in list(drawn.values())[::10]:
         values = world.table[row["token_ids"]].numpy().copy()
         values[: row["n_context_tokens"]] = 0
@@ -282,8 +275,8 @@ def test_weights_add_up_to_the_population(world: World) -> None:
     counts = world.outcome.collector.counts
     for draw in examined(world):
         if draw.status == "alive":
-            firing = sum(example.inclusion_weight for example in draw.drawn("test", "firing"))
-            assert firing == pytest.approx(counts.tiles["test"][draw.feature])
+            firing = sum(example.weight for example in draw.drawn("test", "firing"))
+            assert firing == pytest.approx(counts.tiles_test[draw.feature])
 
 
 def test_token_shares_name_the_tokens_that_carry_the_feature(world: World) -> None:
@@ -299,9 +292,8 @@ def test_a_corpus_in_which_nothing_fires_has_only_silent_features(tmp_path: Any)
     documents = [document(np.arange(100) + number) for number in range(30)]
     outcome = collected(documents, torch.full((VOCABULARY, 3), -1.0), tmp_path)
     assert [draw.status for draw in outcome.draws] == ["silent"] * 3
-    tables = evidence_tables("set", "sae", outcome.collector.counts, outcome.kept, outcome.draws)
-    assert tables["examples"].num_rows == tables["strata"].num_rows == 0
-    assert tables["windows"].num_rows > 0
+    assert outcome.tables.keys() == {"features", "windows"}
+    assert outcome.tables["windows"].num_rows > 0
 
 
 def test_larger_exams_than_samples_are_refused() -> None:
@@ -309,16 +301,19 @@ def test_larger_exams_than_samples_are_refused() -> None:
         EvidenceSettings(exam_test=61)
 
 
-def firing(*values: float) -> Firing:
-    return Firing(np.arange(len(values), dtype=np.uint8), np.array(values, dtype=np.float32))
+def test_the_first_and_the_best_of_each_line() -> None:
+    allowed = np.array([[True, False, True, True], [False, False, False, True], [False] * 4])
+    assert first_of(allowed, 2).tolist() == [[0, 2], [3, -1], [-1, -1]]
+    none = -np.inf
+    scores = np.array([[1, 3, 3, 2], [none, 5, none, none], [none] * 4], dtype=np.float32)
+    assert best_of(scores, 3).tolist() == [[1, 2, 3], [1, -1, -1], [-1, -1, -1]]
+    assert best_of(scores, 6).tolist()[0] == [1, 2, 3, 0, -1, -1]
+    assert best_of(scores, 0).shape == (3, 0)
+    assert packed(np.array([[-1, 4, -1, 2]])).tolist() == [[4, 2, -1, -1]]
 
 
-def test_take_marks_and_quantiles() -> None:
-    taken = {3}
-    assert take([1, 3, 2, 5], 2, taken) == [1, 2]
-    assert taken == {1, 2, 3}
-    assert take([1, 2], 0, set()) == []
-    assert marks(firing(1, 4, 2, 1.9)) == (1, 2)
-    tenths = quantiles([firing(value) for value in range(1, 21)])
-    assert tenths == [9 - i // 2 for i in range(20)]
-    assert quantiles([]) == []
+def test_quantiles_are_tenths_by_strength() -> None:
+    values = np.array([[*range(1, 21)], [5.0, np.nan, 7.0, *[np.nan] * 17]], dtype=np.float64)
+    found = quantiles(values)
+    assert found[0].tolist() == [9 - i // 2 for i in range(20)]
+    assert found[1][[0, 2]].tolist() == [5, 0]
