@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -131,25 +131,16 @@ class TextSource(Section):
         return self
 
 
-class CorpusSettings(Section):
-    """The text, and what is known of who has seen it before."""
+class SplitShares(Section):
+    """How documents are divided between what is shown, chosen on and tested on."""
 
-    name: str = "corpus"
-    sources: Annotated[list[TextSource], Field(min_length=1)]
-    document_tokens: Annotated[int, Field(ge=64)] = 2000
-    """Longer documents are cut at paragraph breaks into blocks of at most this many tokens."""
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Stop reading after this many tokens; unlimited when absent."""
     train_share: Share = 0.35
     """Share of documents shown to the labeler."""
     validation_share: Share = 0.2
     """Share of documents that choose between labels."""
-    unseen_by_labeler: Known = "unknown"
-    unseen_by_sae: Known = "unknown"
-    unseen_by_subject: Known = "unknown"
 
     @model_validator(mode="after")
-    def _leave_a_test_split(self) -> "CorpusSettings":
+    def _leave_a_test_split(self) -> Self:
         if self.train_share + self.validation_share >= 1:
             raise ValueError("train_share + validation_share must stay below 1, or nothing is left to test on")
         return self
@@ -161,7 +152,21 @@ class CorpusSettings(Section):
         return {"train": self.train_share, "validation": self.validation_share, "test": test}
 
 
-class SourceSettings(Section):
+class CorpusSettings(SplitShares):
+    """The text, and what is known of who has seen it before."""
+
+    name: str = "corpus"
+    sources: Annotated[list[TextSource], Field(min_length=1)]
+    document_tokens: Annotated[int, Field(ge=64)] = 2000
+    """Longer documents are cut at paragraph breaks into blocks of at most this many tokens."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Stop reading after this many tokens; unlimited when absent."""
+    unseen_by_labeler: Known = "unknown"
+    unseen_by_sae: Known = "unknown"
+    unseen_by_subject: Known = "unknown"
+
+
+class SourceSettings(SplitShares):
     """Activations that somebody has already computed: files in place of a subject model, an SAE and a corpus."""
 
     kind: Literal["activations", "delphi", "neuronpedia"]
@@ -361,9 +366,11 @@ class Settings(Section):
     db: str = "labels.duckdb"
     """Database that everything is stored in."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    subject: SubjectSettings
-    sae: SaeSettings
-    corpus: CorpusSettings
+    subject: SubjectSettings | None = None
+    sae: SaeSettings | None = None
+    also: list[SaeSettings] = []
+    """More SAEs of the same model, collected in the same pass over the text; to label one of them, name it under `sae`."""
+    corpus: CorpusSettings | None = None
     source: SourceSettings | None = None
     """Files with activations in place of `subject`, `sae` and `corpus`."""
     evidence: EvidenceSettings = EvidenceSettings()
@@ -377,6 +384,43 @@ class Settings(Section):
     label: LabelSettings = LabelSettings()
     score: ScoreSettings = ScoreSettings()
     select: FeatureSelection = FeatureSelection()
+
+    @model_validator(mode="after")
+    def _have_one_kind_of_source(self) -> "Settings":
+        model = {"subject": self.subject, "sae": self.sae, "corpus": self.corpus}
+        if self.source is None:
+            lacking = [name for name, section in model.items() if section is None]
+            if lacking:
+                raise ValueError(f"[{'], ['.join(lacking)}] missing; a run needs [subject], [sae] and [corpus], or [source] alone")
+        elif any(section is not None for section in model.values()) or self.also:
+            raise ValueError("[source] stands in place of [subject], [sae] and [corpus]; give one or the other")
+        return self
+
+    @property
+    def saes(self) -> list[SaeSettings]:
+        """All SAEs whose evidence is collected; the first is the one that is labelled."""
+        return [] if self.sae is None else [self.sae, *self.also]
+
+    @property
+    def subject_or_refuse(self) -> SubjectSettings:
+        """The subject model, where the evidence comes from one."""
+        if self.subject is None:
+            raise ConfigError("this needs a subject model; the settings name files with activations instead")
+        return self.subject
+
+    @property
+    def corpus_or_refuse(self) -> CorpusSettings:
+        """The text, where a subject model reads it."""
+        if self.corpus is None:
+            raise ConfigError("this needs a [corpus]; the settings name files with activations instead")
+        return self.corpus
+
+    @property
+    def source_or_refuse(self) -> SourceSettings:
+        """The files with activations, where the evidence comes from them."""
+        if self.source is None:
+            raise ConfigError("this needs a [source] with activations; the settings name a subject model and text instead")
+        return self.source
 
     @property
     def config_hash(self) -> str:

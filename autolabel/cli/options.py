@@ -40,6 +40,16 @@ MaxTokens = Annotated[
 MaxCalls = Annotated[int | None, typer.Option("--max-calls", min=0, help="Send at most so many requests.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending.")]
 
+Engine = Annotated[str | None, typer.Option("--engine", help="local, or ray: documents are sharded over the workers of a cluster.")]
+Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Shards collected at once under --engine ray.")]
+MinExamples = Annotated[
+    int | None,
+    typer.Option("--min-examples", min=1, help="Read only as much text as most features need to fire in so many test tiles."),
+]
+Extend = Annotated[
+    str | None, typer.Option("--extend", help="Add the text to an evidence set: the first letters of its id, or latest.")
+]
+
 
 class RowFormat(StrEnum):
     """How rows are printed."""

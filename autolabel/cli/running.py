@@ -54,6 +54,10 @@ def run(
     seed: options.Seed = None,
     device: options.Device = None,
     force: Force = False,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    min_examples: options.MinExamples = None,
+    extend: options.Extend = None,
     max_failure_rate: MaxFailureRate = 0.5,
 ) -> None:
     """Collect evidence, label and score; whatever is in the database already is not done again.
@@ -69,8 +73,15 @@ def collect(
     seed: options.Seed = None,
     device: options.Device = None,
     force: Force = False,
+    engine: options.Engine = None,
+    workers: options.Workers = None,
+    min_examples: options.MinExamples = None,
+    extend: options.Extend = None,
 ) -> None:
-    """Run the subject model and the SAE over the text and store the evidence for every feature."""
+    """Run the subject model and the SAE over the text and store the evidence for every feature.
+
+    A killed collection goes on where it was.
+    """
     _run(("collect",), "collect", **locals())
 
 
@@ -129,13 +140,23 @@ def _run(
     config: Path,
     *,
     force: bool = False,
+    extend: str | None = None,
     yes: bool = False,
     retry_failed: bool = False,
     max_failure_rate: float = 1.0,
     **given: Any,
 ) -> None:
     settings = settings_with(config, **given)
-    run_settings(settings, stages, command, force=force, yes=yes, retry_failed=retry_failed, max_failure_rate=max_failure_rate)
+    run_settings(
+        settings,
+        stages,
+        command,
+        force=force,
+        extend=extend,
+        yes=yes,
+        retry_failed=retry_failed,
+        max_failure_rate=max_failure_rate,
+    )
 
 
 def run_settings(
@@ -144,6 +165,7 @@ def run_settings(
     command: str,
     *,
     force: bool = False,
+    extend: str | None = None,
     yes: bool = False,
     retry_failed: bool = False,
     max_failure_rate: float = 1.0,
@@ -155,6 +177,7 @@ def run_settings(
         stages: of collect, label and score.
         command: what the run is called in the database.
         force: collect although the load gate refuses the SAE.
+        extend: evidence set that the text is added to.
         yes: spend without asking.
         retry_failed: try again what failed in earlier runs.
         max_failure_rate: largest share of features without a label that is no failure.
@@ -170,7 +193,14 @@ def run_settings(
                 ask_before_spending(estimate, settings.budget, yes)
 
         outcome = run_stages(
-            settings, stages, watcher, command=command, force=force, retry_failed=retry_failed, before_spending=before_spending
+            settings,
+            stages,
+            watcher,
+            command=command,
+            force=force,
+            extend=extend,
+            retry_failed=retry_failed,
+            before_spending=before_spending,
         )
     if not outcome.n_features:
         typer.echo(f"evidence set {outcome.evidence_set_id} is in {settings.db}")

@@ -1,189 +1,345 @@
-"""Collecting evidence from settings: text through the subject model and the SAE into the rows of one evidence set."""
+"""Collecting evidence from settings: text through the subject model and one or several SAEs into the rows of evidence sets.
 
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+The model runs over the text once. What was collected is saved now and then beside the database, so that a killed collection goes on
+where it was; a finished one can be extended by more text later.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
+import numpy as np
 
 from autolabel.config import Known, Settings
-from autolabel.evidence.batches import run_contexts
-from autolabel.evidence.collector import Collector, Counts
-from autolabel.evidence.corpus import CorpusCounts, Document, n_tiles, read_documents, require_splits, require_tiles
-from autolabel.evidence.exams import ExamBuilder
+from autolabel.errors import DataError
+from autolabel.evidence.coders import kind_of, open_coder
+from autolabel.evidence.collector import Collector
+from autolabel.evidence.encoding import firing_batches
+from autolabel.evidence.finishing import Evidence, Source, finished_tables
 from autolabel.evidence.gate import GateReport, measure, require_pass
-from autolabel.evidence.kept import Kept
-from autolabel.evidence.sae import SparseCoder, load_sae
-from autolabel.evidence.spill import Spill
+from autolabel.evidence.sae import Coder
+from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.evidence.subject import Subject
-from autolabel.evidence.tables import evidence_hash, evidence_tables
+from autolabel.evidence.survey import Survey
 from autolabel.hashing import content_id
 from autolabel.records import SPLITS
 
-_GATE_DOCUMENTS = 64
+MIN_EXAMPLES_SHARDS = 16
+"""Pieces in which text is read when it need not all be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """A collected evidence set as rows of the store, without `run_id` and `created_utc`."""
+@dataclass
+class EvidenceSet:
+    """One evidence set to be collected: an SAE over the text."""
 
-    sae: dict[str, Any]
-    corpus: dict[str, Any]
-    evidence_set: dict[str, Any]
-    tables: dict[str, pa.Table]
-    """`features`, `windows`, `examples` and `strata`."""
+    coder: Coder
+    sae_id: str
+    evidence_set_id: str
+    checkpoint: Checkpoint
+    gate: GateReport | None = None
 
 
 class Collection:
-    """One collection to be made. Its id is known before the model runs over the text, so that nothing is collected twice.
+    """Evidence to be collected from a model, SAEs and text. Ids are known before the model runs over the text."""
 
-    The text is read twice, first only to count and hash it: a corpus that cannot be split is refused before anything costly.
-    """
+    def __init__(self, settings: Settings, folder: Path, parent: str | None = None) -> None:
+        """Load the model and the SAEs, and read the text once to hash it.
 
-    def __init__(self, settings: Settings) -> None:
-        """Load the model and the SAE, and count the text.
+        Args:
+            settings: what to collect.
+            folder: where collections are kept while they are made, each in a folder under its id.
+            parent: id of a finished evidence set that the text is to be added to.
 
         Raises:
-            DataError: the model, the SAE or the text cannot be used.
+            DataError: the model, an SAE or the text cannot be used.
         """
         self._settings = settings
-        self._coder = load_sae(settings.sae.path, settings.sae.hookpoint)
-        self._subject = Subject.load(settings.subject)
-        self._subject.require_hookpoint(self._coder.hookpoint)
-        self._corpus, self._gate_documents = self._survey()
-        self._sae_id = self._coder.sae_id(self._subject.identity)
-        corpus_content = [self._corpus.content, self._corpus.n_documents, settings.corpus.document_tokens]
-        self._corpus_id = content_id("corpus", corpus_content)
-        self._collection = {
-            **settings.evidence.model_dump(mode="json"),
-            "dtype": settings.subject.dtype,
-            "context_tokens": settings.subject.context_tokens,
-            "batch_contexts": settings.subject.batch_contexts,
-            "split_shares": settings.corpus.shares,
-        }
-        determinants = [self._sae_id, self._corpus_id, settings.seed, self._collection, self._subject.identity]
-        self.evidence_set_id = content_id("evidence_set", determinants)
-        self._gate: GateReport | None = None
+        self._subject_settings, self._corpus_settings = settings.subject_or_refuse, settings.corpus_or_refuse
+        self._subject = Subject.load(self._subject_settings)
+        coders = [open_coder(sae, self._subject) for sae in settings.saes]
+        for coder in coders:
+            self._subject.require_hookpoint(coder.hookpoint)
+        self._parent = None if parent is None else Checkpoint(folder / parent, parent)
+        known = None if self._parent is None else self._parent.documents()
+        context_tokens = self._subject_settings.context_tokens
+        self._survey = Survey(self._corpus_settings, settings.seed, self._subject, context_tokens, known)
+        self._gate_documents = self._survey.gate_documents(self._subject)
+        self._corpus = self._corpus_totals()
+        self._corpus_id = content_id("corpus", [self._corpus["content"], self._corpus_settings.document_tokens])
+        self.sets = [self._set(coder, folder) for coder in coders]
         self._forced = False
 
     @property
-    def n_tokens(self) -> int:
-        """Tokens of text."""
-        return self._corpus.n_tokens
+    def evidence_set_id(self) -> str:
+        """Id of the set of the SAE that the settings name first."""
+        return self.sets[0].evidence_set_id
 
-    def gate(self, force: bool) -> GateReport:
-        """Measure the SAE on test tokens.
+    @property
+    def n_tokens(self) -> int:
+        """About how many tokens of text there are, judged by the documents that the gate reads."""
+        characters = sum(len(document.text) for document in self._gate_documents)
+        tokens = sum(len(document.token_ids) for document in self._gate_documents)
+        return round(self._survey.n_characters * tokens / max(characters, 1))
+
+    def gate(self, force: bool) -> list[GateReport]:
+        """Measure every SAE on test tokens.
 
         Raises:
-            GateRefused: its numbers are nonsense and `force` is off.
+            GateRefused: the numbers of one are nonsense and `force` is off.
         """
-        report = measure(self._subject, self._coder, self._gate_documents, self._settings.subject.context_tokens)
-        if not force:
-            require_pass(report, self._coder.name)
-        self._gate, self._forced = report, force and bool(report.problems())
-        return report
+        for one in self.sets:
+            report = measure(self._subject, one.coder, self._gate_documents, self._subject_settings.context_tokens)
+            if self._parent is not None:
+                report = replace(report, norm_limit=self._parent.norm_limit())
+            if not force:
+                require_pass(report, one.coder.name)
+            one.gate = report
+            self._forced = self._forced or (force and bool(report.problems()))
+        return [one.gate for one in self.sets if one.gate is not None]
 
-    def run(self, report_tokens: Callable[[int], None]) -> Evidence:
-        """One pass over the corpus; `report_tokens` is told after each batch how many tokens are done."""
-        gate = self._gate or self.gate(force=False)
+    def run(self, report_tokens: Callable[[int], None], lacking: Sequence[str] | None = None) -> Iterator[Evidence]:
+        """One pass over the text for all sets, or for those whose ids are `lacking`; goes on where an earlier one was cut off.
+
+        `report_tokens` is told now and then how many tokens are done.
+        """
+        sets = [one for one in self.sets if lacking is None or one.evidence_set_id in lacking]
+        if any(one.gate is None for one in sets):
+            self.gate(force=False)
+        by_progress: dict[tuple[int, int], list[tuple[EvidenceSet, Collector, Progress]]] = {}
+        for one in sets:
+            collector, progress = self._begun(one)
+            by_progress.setdefault((progress.shard, progress.complete_through), []).append((one, collector, progress))
+        for together in by_progress.values():
+            open_sets = [(one, collector) for one, collector, progress in together if not progress.finished]
+            if open_sets:
+                self._gather(open_sets, together[0][2], report_tokens)
+            for one, collector, _ in together:
+                yield self._finished(one, collector)
+
+    def _gather(self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]) -> None:
+        """Collect everything that the text still holds for sets that have come equally far."""
+        engine = self._settings.engine
+        if engine.kind == "ray":
+            ray_engine = import_optional("autolabel.evidence.ray_engine", "ray")
+            ray_engine.gather(self._settings, self._survey, [one for one, _ in sets], [c for _, c in sets], report_tokens)
+        else:
+            n_shards = MIN_EXAMPLES_SHARDS if self._settings.evidence.min_examples else 1
+            for shard in range(start.shard, n_shards):
+                skip = start.complete_through if shard == start.shard else 0
+
+                def save(complete_through: int, shard: int = shard) -> None:
+                    for one, collector in sets:
+                        one.checkpoint.save(collector, self._progress(one, shard=shard, complete_through=complete_through))
+
+                gather_shard(
+                    self._settings,
+                    self._subject,
+                    self._survey,
+                    [(one.coder, one.gate.norm_limit, collector) for one, collector in sets if one.gate is not None],
+                    (shard, n_shards, skip),
+                    save,
+                    report_tokens,
+                )
+                if all(_has_enough(collector) for _, collector in sets):
+                    break
+        for one, collector in sets:
+            one.checkpoint.save_documents(self._all_documents())
+            progress = self._progress(one, finished=True, corpus=self._corpus)
+            one.checkpoint.save(collector, progress, compact_factor=1.2)
+
+    def _begun(self, one: EvidenceSet) -> tuple[Collector, Progress]:
+        """The collection of a set as an earlier run left it; a new one begins with what its parent holds."""
         settings = self._settings
-        with tempfile.TemporaryDirectory() as folder, Spill(Path(folder)) as spill:
-            collector = Collector(self._coder, settings.evidence, settings.seed, spill)
-            counts = CorpusCounts()
-            documents = read_documents(settings.corpus, settings.seed, self._subject, counts, chosen=self._corpus.versions)
-            shape = (settings.subject.context_tokens, settings.subject.batch_contexts)
-            for batch in run_contexts(self._subject, self._coder.hookpoint, documents, *shape, gate.norm_limit):
-                collector.add(batch)
-                report_tokens(collector.counts.all_tokens + collector.counts.outliers)
-            self._corpus = counts
-            spill.close()
-            kept = Kept(collector, spill)
-            draws = ExamBuilder(collector, kept, settings.evidence, self._coder.W_dec).draw()
-            tables = evidence_tables(self.evidence_set_id, self._sae_id, collector.counts, kept, draws)
-        set_row = self._set_row(collector.counts, gate, evidence_hash(tables))
-        return Evidence(self._sae_row(), self._corpus_row(), set_row, tables)
+        collector, progress = one.checkpoint.load(one.coder.d_sae, settings.evidence, settings.seed)
+        if progress == Progress() and self._parent is not None:
+            before, _ = self._parent.load(one.coder.d_sae, settings.evidence, settings.seed)
+            collector.merge(before)
+            one.checkpoint.save(collector, self._progress(one))
+        return collector, progress
 
-    def _survey(self) -> tuple[CorpusCounts, list[Document]]:
-        """Count the corpus, refuse one that cannot be split, and pick the test documents that the gate reads, by hash."""
-        counts = CorpusCounts()
-        gate_documents: list[Document] = []
-        for document in read_documents(self._settings.corpus, self._settings.seed, self._subject, counts):
-            counts.tiles_by_split[document.split] += n_tiles(document, self._settings.subject.context_tokens)
-            if document.split == "test":
-                gate_documents = sorted([*gate_documents, document], key=lambda known: known.hash)[:_GATE_DOCUMENTS]
-        require_splits(counts)
-        require_tiles(counts)
-        if any(counts.versions[document.hash] != document.version for document in gate_documents):
-            wanted = {document.hash for document in gate_documents}
-            again = read_documents(self._settings.corpus, self._settings.seed, self._subject, CorpusCounts(), counts.versions)
-            gate_documents = sorted((d for d in again if d.hash in wanted), key=lambda known: known.hash)
-        return counts, gate_documents
+    def _finished(self, one: EvidenceSet, collector: Collector) -> Evidence:
+        source = Source(one.sae_id, one.coder.W_dec)
+        files, found = finished_tables(one.evidence_set_id, source, collector, one.checkpoint.folder / "tables")
+        return Evidence(self._sae_row(one), self._corpus_row(collector), self._set_row(one, collector, found), files)
 
-    def _sae_row(self) -> dict[str, Any]:
-        coder = self._coder
+    def _set(self, coder: Coder, folder: Path) -> EvidenceSet:
+        sae_id = coder.sae_id(self._subject.identity)
+        determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(), self._subject.identity]
+        if self._parent is not None:
+            determinants.append(self._parent.identity)
+        identity = content_id("evidence_set", determinants)
+        return EvidenceSet(coder, sae_id, identity, Checkpoint(folder / identity, identity))
+
+    def _collection(self) -> dict[str, Any]:
+        """The settings that decide what is collected."""
         return {
-            "sae_id": self._sae_id,
+            **self._settings.evidence.model_dump(mode="json"),
+            "dtype": self._subject.number_format,
+            "context_tokens": self._subject_settings.context_tokens,
+            "batch_contexts": self._subject_settings.batch_contexts,
+            "split_shares": self._corpus_settings.shares,
+        }
+
+    def _corpus_totals(self) -> dict[str, Any]:
+        """What the text holds, that of a parent included."""
+        survey = self._survey
+        before = {"content": 0, "n_source_documents": 0, "n_duplicates": 0}
+        if self._parent is not None:
+            before = self._parent.corpus()
+        return {
+            "content": (before["content"] + survey.content) % 2**64,
+            "n_source_documents": before["n_source_documents"] + survey.n_source_documents,
+            "n_duplicates": before["n_duplicates"] + survey.n_duplicates + survey.n_known,
+        }
+
+    def _all_documents(self) -> Any:
+        known = [] if self._parent is None else [self._parent.documents()]
+        return np.unique(np.concatenate([*known, self._survey.hashes]))
+
+    def _progress(self, one: EvidenceSet, **changes: Any) -> Progress:
+        gate = None if one.gate is None else one.gate.as_dict()
+        return replace(Progress(gate=gate, gate_forced=self._forced), **changes)
+
+    def _sae_row(self, one: EvidenceSet) -> dict[str, Any]:
+        coder = one.coder
+        return {
+            "sae_id": one.sae_id,
             "name": coder.name,
-            "kind": "sae",
+            "kind": kind_of(coder),
             "format": coder.format,
             "subject_model": self._subject.name,
             "hookpoint_in": coder.hookpoint,
-            "hookpoint_out": coder.hookpoint,
+            "hookpoint_out": coder.hookpoint_out or coder.hookpoint,
             "architecture": coder.architecture,
-            "d_model": coder.d_model,
+            "d_model": coder.d_in,
             "d_sae": coder.d_sae,
             "weights_hash": coder.weights_hash,
             "config": coder.config,
         }
 
-    def _corpus_row(self) -> dict[str, Any]:
-        corpus, settings = self._corpus, self._settings.corpus
+    def _corpus_row(self, collector: Collector) -> dict[str, Any]:
+        found, settings = collector.corpus, self._corpus_settings
         return {
             "corpus_id": self._corpus_id,
             "name": settings.name,
-            "sources": corpus.by_source,
-            "n_source_documents": corpus.n_source_documents,
-            "n_documents": corpus.n_documents,
-            "n_duplicates": corpus.n_duplicates,
-            "n_tokens": corpus.n_tokens,
+            "sources": found.as_dict()["by_source"],
+            "n_source_documents": self._corpus["n_source_documents"],
+            "n_documents": found.n_documents,
+            "n_duplicates": self._corpus["n_duplicates"],
+            "n_tokens": found.n_tokens,
             "unseen_by_labeler": settings.unseen_by_labeler,
-            "unseen_by_sae": _unseen_by_sae(self._settings, self._coder),
+            "unseen_by_sae": unseen_by_sae(self._settings, self.sets[0].coder),
             "unseen_by_subject": settings.unseen_by_subject,
         }
 
-    def _set_row(self, counts: Counts, gate: GateReport, found: str) -> dict[str, Any]:
+    def _set_row(self, one: EvidenceSet, collector: Collector, found: str) -> dict[str, Any]:
+        gate = one.gate
         return {
-            "evidence_set_id": self.evidence_set_id,
-            "sae_id": self._sae_id,
-            "corpus_id": self._corpus_id,
-            "parent_evidence_set_id": None,
-            "control": None,
-            "settings": self._collection,
-            "seed": self._settings.seed,
-            "n_tokens": counts.all_tokens,
-            "n_excluded_tokens": counts.outliers,
-            "n_contexts": counts.all_contexts,
-            "n_tiles": sum(counts.all_tiles.values()),
-            **{f"n_tiles_{split}": counts.all_tiles[split] for split in SPLITS},
-            "gate": gate.as_dict(),
+            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(), collector, found),
+            "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
+            "gate": None if gate is None else gate.as_dict(),
             "gate_forced": self._forced,
-            "fvu": gate.fvu,
-            "fvu_median": gate.fvu_median,
-            "l0": gate.l0,
-            "evidence_hash": found,
+            "fvu": None if gate is None else gate.fvu,
+            "fvu_median": None if gate is None else gate.fvu_median,
+            "l0": None if gate is None else gate.l0,
         }
 
 
-def _unseen_by_sae(settings: Settings, coder: SparseCoder) -> Known:
+def gather_shard(
+    settings: Settings,
+    subject: Subject,
+    survey: Survey,
+    collectors: Sequence[tuple[Coder, float, Collector]],
+    shard: tuple[int, int, int],
+    save: Callable[[int], None] | None,
+    report_tokens: Callable[[int], None],
+) -> None:
+    """Run the documents of one shard through the model into the collectors: the one way in which text becomes evidence.
+
+    Args:
+        settings: of the collection.
+        subject: the model.
+        survey: the text.
+        collectors: each with its coder and the norm above which tokens are outliers at the coder's hookpoint.
+        shard: its number, how many there are, and how many texts of the corpus to pass over.
+        save: is called at places where the collection may be cut off, with the number of texts that are done.
+        report_tokens: is told after each batch how many tokens are done.
+    """
+    number, n_shards, skip = shard
+    documents = survey.documents(subject, number, n_shards, skip)
+    limits: dict[str, float] = {}
+    for coder, limit, _ in collectors:
+        limits[coder.hookpoint] = min(limit, limits.get(coder.hookpoint, limit))
+    coders = [coder for coder, _, _ in collectors]
+    between = settings.engine.checkpoint_batches
+    stream = firing_batches(subject, coders, limits, documents, settings.subject_or_refuse, between)
+    counts = collectors[0][2].counts
+    with closing(stream):
+        for batches in stream:
+            for batch, (_, _, collector) in zip(batches, collectors, strict=True):
+                collector.add(batch)
+            report_tokens(counts.all_tokens + counts.outliers)
+            if save is not None and batches[0].complete_through is not None:
+                save(batches[0].complete_through)
+
+
+def set_row(
+    evidence_set_id: str, sae_id: str, corpus_id: str, collection: dict[str, Any], collector: Collector, found: str
+) -> dict[str, Any]:
+    """The row of `evidence_sets`, without what a load gate measured."""
+    counts = collector.counts
+    return {
+        "evidence_set_id": evidence_set_id,
+        "sae_id": sae_id,
+        "corpus_id": corpus_id,
+        "parent_evidence_set_id": None,
+        "control": None,
+        "settings": collection,
+        "seed": collector.seed,
+        "n_tokens": counts.all_tokens,
+        "n_excluded_tokens": counts.outliers,
+        "n_contexts": counts.all_contexts,
+        "n_tiles": counts.n_tiles,
+        **{f"n_tiles_{split}": counts.all_tiles[split] for split in SPLITS},
+        "gate_forced": False,
+        "evidence_hash": found,
+    }
+
+
+def import_optional(module: str, extra: str) -> Any:
+    """Import a module of autolabel that needs an optional library.
+
+    Raises:
+        DataError: the library is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        raise DataError(f'{error.name} is not installed; `pip install "autolabel[{extra}]"` brings it') from None
+
+
+def _has_enough(collector: Collector) -> bool:
+    """Whether enough of the features that fire do so in enough test tiles."""
+    wanted = collector.settings.min_examples
+    alive = collector.counts.fired > 0
+    if wanted is None or not alive.any():
+        return False
+    enough = collector.counts.tiles("test")[alive] >= wanted
+    return float(enough.mean()) >= collector.settings.min_examples_share
+
+
+def unseen_by_sae(settings: Settings, coder: Coder) -> Known:
     """Whether the SAE's own record says that it left out what is now the test split; what the settings say wins."""
-    if settings.corpus.unseen_by_sae != "unknown":
-        return settings.corpus.unseen_by_sae
+    corpus = settings.corpus_or_refuse
+    if corpus.unseen_by_sae != "unknown":
+        return corpus.unseen_by_sae
     here = {
         "seed": settings.seed,
-        "split_shares": settings.corpus.shares,
-        "document_tokens": settings.corpus.document_tokens,
+        "split_shares": corpus.shares,
+        "document_tokens": corpus.document_tokens,
         "left_out_split": "test",
     }
     return "yes" if all(coder.config.get(key) == value for key, value in here.items()) else "unknown"

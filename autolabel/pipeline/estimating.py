@@ -136,15 +136,18 @@ def evidence_at_hand(settings: Settings, database: Database) -> str:
         return (named or sets)[0].evidence_set_id
     if not sets:
         raise ConfigError(_no_evidence(settings))
-    raise ConfigError(
-        f"{settings.db} holds evidence for {len(sets)} SAEs, none collected with sae.path = '{settings.sae.path}' and "
-        f"subject.model = '{settings.subject.model}'; {_ADVICE}"
-    )
+    raise ConfigError(f"{settings.db} holds evidence for {len(sets)} SAEs, none collected from {_described(settings)}; {_ADVICE}")
 
 
 def _no_evidence(settings: Settings) -> str:
     return f"{settings.db} holds no evidence yet, so nobody can say what labeling it will take; {_ADVICE}"
 
 
+def _described(settings: Settings) -> str:
+    if settings.source is not None:
+        return f"source.path = '{settings.source.path}'"
+    return f"sae.path = '{settings.saes[0].path}' and subject.model = '{settings.subject_or_refuse.model}'"
+
+
 def _names(config: dict[str, Any]) -> list[Any]:
-    return [config.get("sae"), config.get("subject", {}).get("model")]
+    return [config.get("sae"), (config.get("subject") or {}).get("model"), config.get("source")]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from autolabel.config import LabelSettings, Settings
+from autolabel.config import LabelSettings, Settings, SubjectSettings
 from autolabel.errors import ConfigError
 from autolabel.labelers.base import Labeler
 from autolabel.labelers.explain import ChatExplainer, CompletionExplainer
@@ -64,7 +64,8 @@ class Models:
 
 def load_models(settings: Settings, store: RunStore) -> Models:
     """Load the local models and set up the endpoints, which are not spoken to yet."""
-    device = settings.subject.device
+    subject = settings.subject or SubjectSettings(model="none")
+    dtype = "bfloat16" if subject.dtype == "auto" else subject.dtype
     local = settings.local
     likelihood = embedder = None
     chat, judge = connect_llms(settings, store)
@@ -73,7 +74,7 @@ def load_models(settings: Settings, store: RunStore) -> Models:
 
         name = local.likelihood_model.removeprefix("part:")
         where = locate(local.likelihood_model)
-        likelihood = LocalModel.load(where, name=name, device=device, dtype=settings.subject.dtype, calls=store)
+        likelihood = LocalModel.load(where, name=name, device=subject.device, dtype=dtype, calls=store)
     if local.embedding_model:
         from autolabel.local.minilm import SentenceEncoder
 

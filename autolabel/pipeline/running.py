@@ -15,16 +15,13 @@ from uuid import uuid4
 
 from autolabel.config import Settings
 from autolabel.errors import BudgetExceeded
-from autolabel.evidence.collect import Collection
-from autolabel.evidence.sae import load_sae
-from autolabel.evidence.subject import Subject
+from autolabel.pipeline.collecting import collect, collected
 from autolabel.pipeline.costs import CostEstimate
 from autolabel.pipeline.estimating import estimate_remaining, selected_features
 from autolabel.pipeline.models import load_models
 from autolabel.pipeline.stages import ModelStages, Stage, Watcher
 from autolabel.pipeline.workspace import Workspace
 from autolabel.store.failures import forget_failures
-from autolabel.store.reading import evidence_sets, latest_evidence_set
 from autolabel.store.run_store import RunStore
 
 
@@ -45,6 +42,7 @@ def run_stages(
     *,
     command: str,
     force: bool = False,
+    extend: str | None = None,
     retry_failed: bool = False,
     before_spending: Callable[[CostEstimate], None] | None = None,
 ) -> Outcome:
@@ -56,6 +54,7 @@ def run_stages(
         watcher: is told how it goes.
         command: what `runs` calls it.
         force: collect although the load gate refuses the SAE.
+        extend: evidence set that the text is added to: the first letters of its id, or `latest`.
         retry_failed: ask again what failed in earlier runs, for the selected features.
         before_spending: is told what the run will cost before anything is paid for, and may raise to prevent it.
 
@@ -68,7 +67,9 @@ def run_stages(
         config = settings.model_dump(mode="json")
         store.start_run(command, config, settings.config_hash, settings.seed, job_hash=settings.job_hash)
         with _ending_recorded(store):
-            evidence_set_id = _collect(settings, store, watcher, force) if "collect" in stages else _collected(settings, store)
+            evidence_set_id = (
+                collect(settings, store, watcher, force, extend) if "collect" in stages else collected(settings, store)
+            )
             if not {"label", "score"} & set(stages):
                 return Outcome(evidence_set_id, 0, 0, 0)
             return _ask_models(settings, store, watcher, evidence_set_id, stages, retry_failed, before_spending)
@@ -113,27 +114,6 @@ def _terminated_like_interrupted() -> Iterator[threading.Event]:
     finally:
         signal.signal(signal.SIGTERM, before)
         signal.signal(signal.SIGINT, interrupted)
-
-
-def _collected(settings: Settings, store: RunStore) -> str:
-    """The newest evidence there is for the SAE of the settings."""
-    subject = Subject.load(settings.subject)
-    return latest_evidence_set(store.database, load_sae(settings.sae.path, settings.sae.hookpoint).sae_id(subject.identity))
-
-
-def _collect(settings: Settings, store: RunStore, watcher: Watcher, force: bool) -> str:
-    collection = Collection(settings)
-    if collection.evidence_set_id in evidence_sets(store.database):
-        watcher.say(f"evidence set {collection.evidence_set_id[:12]} is there already")
-        return collection.evidence_set_id
-    gate = collection.gate(force)
-    watcher.say(gate.summary())
-    watcher.stage("collecting evidence", collection.n_tokens)
-    evidence = collection.run(watcher.advance)
-    watcher.say("storing evidence")
-    single = {"saes": [evidence.sae], "corpora": [evidence.corpus], "evidence_sets": [evidence.evidence_set]}
-    store.insert_many({**single, **evidence.tables})
-    return collection.evidence_set_id
 
 
 def _ask_models(

@@ -148,6 +148,14 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, data: pa.Table
     connection.unregister("incoming")
 
 
+def insert_batches(connection: duckdb.DuckDBPyConnection, table: str, data: Iterable[pa.Table]) -> None:
+    """Insert rows that are known to be new, table by table in flat memory; all have the columns of the first."""
+    for piece in data:
+        connection.register("incoming", piece)
+        connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+        connection.unregister("incoming")
+
+
 def _json_of(table: str, name: str, value: Any) -> str | None:
     try:
         return json_text(value)

@@ -6,7 +6,7 @@ database file open delays that, but never the run; one run at a time writes to a
 
 import logging
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -23,7 +23,7 @@ from autolabel.store.ledger import unusable_replies
 from autolabel.store.migrations import migrate
 from autolabel.store.rehearsal import Rehearsal
 from autolabel.store.reply_cache import ReplyCache
-from autolabel.store.rows import Row, insert_new
+from autolabel.store.rows import Row, insert_batches, insert_new
 from autolabel.store.run_lock import RunLock
 from autolabel.store.stamping import Stamps, now_utc
 
@@ -140,6 +140,30 @@ class RunStore:
         with self.database.write(wait_s) as connection:
             for table, data in stamped.items():
                 insert_new(connection, table, data)
+
+    def insert_evidence(
+        self, rows: Mapping[str, Row], batches: Mapping[str, Iterable[pa.RecordBatch]], *, wait_s: float = BULK_WAIT_S
+    ) -> None:
+        """Put a whole evidence set into the database, all or none, in flat memory; nothing, when it is there already.
+
+        Args:
+            rows: the single rows of `saes`, `corpora` and `evidence_sets`.
+            batches: the many rows of the other tables, some at a time; each set's rows come from one collection, so none is there yet.
+            wait_s: how long to wait for the file.
+
+        Raises:
+            StoreLocked: another process holds the file for longer than `wait_s`.
+            StoreError: a row that its table refuses.
+        """
+        evidence_set_id = rows["evidence_sets"]["evidence_set_id"]
+        with self.database.write(wait_s) as connection:
+            held = connection.execute("SELECT 1 FROM evidence_sets WHERE evidence_set_id = ?", [evidence_set_id]).fetchone()
+            if held is not None:
+                return
+            for table, row in rows.items():
+                insert_new(connection, table, self._stamps.table(table, [row]))
+            for table, found in batches.items():
+                insert_batches(connection, table, (self._stamps.table(table, pa.table(batch)) for batch in found))
 
     # LLM calls: the `CallStore` protocol
 

@@ -64,7 +64,8 @@ def sql_file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-MIGRATIONS: tuple[Migration, ...] = tuple(Migration(name, sql_file(f"{name}.sql")) for name in ("m001_initial", "m002_llm_engine"))
+_NAMES = ("m001_initial", "m002_llm_engine", "m003_evidence_engine")
+MIGRATIONS: tuple[Migration, ...] = tuple(Migration(name, sql_file(f"{name}.sql")) for name in _NAMES)
 """In order; append only."""
 
 _TABLE_COMMENT = re.compile(r"^-- table: (?P<comment>.+)$")

@@ -10,7 +10,8 @@ import torch
 
 from autolabel.config import Settings, SubjectSettings, validated
 from autolabel.errors import DataError, GateRefused
-from autolabel.evidence.collect import Collection, Evidence
+from autolabel.evidence.collect import Collection, unseen_by_sae
+from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.sae import SparseCoder, native
 from autolabel.evidence.subject import Subject
 from autolabel.records import SPLITS
@@ -70,10 +71,11 @@ def written(path: Path, lines: list[str]) -> Path:
     return path
 
 
-def collect(settings: Settings) -> tuple[Collection, Evidence]:
-    collection = Collection(settings)
+def collect(settings: Settings, folder: Path, parent: str | None = None) -> tuple[Collection, Evidence]:
+    collection = Collection(settings, folder, parent)
     collection.gate(force=False)
-    return collection, collection.run(lambda done: None)
+    (evidence,) = collection.run(lambda done: None)
+    return collection, evidence
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +84,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evidence(corpus: Path, sae: Path, subject_settings: SubjectSettings) -> Evidence:
-    return collect(settings(corpus, sae, subject_settings))[1]
+def evidence(corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path_factory: pytest.TempPathFactory) -> Evidence:
+    return collect(settings(corpus, sae, subject_settings), tmp_path_factory.mktemp("collection"))[1]
 
 
 def test_shuffling_the_text_changes_no_row(
@@ -92,7 +94,7 @@ def test_shuffling_the_text_changes_no_row(
     lines = texts()
     random.Random(5).shuffle(lines)
     shuffled = written(tmp_path / "shuffled.jsonl", lines)
-    collection, again = collect(settings(shuffled, sae, subject_settings))
+    collection, again = collect(settings(shuffled, sae, subject_settings), tmp_path)
     assert collection.evidence_set_id == evidence.evidence_set["evidence_set_id"]
     assert again.evidence_set["evidence_hash"] == evidence.evidence_set["evidence_hash"]
     assert again.evidence_set == evidence.evidence_set
@@ -126,9 +128,9 @@ def test_other_text_or_another_seed_is_another_set(
 ) -> None:
     base = settings(corpus, sae, subject_settings)
     known = evidence.evidence_set["evidence_set_id"]
-    assert Collection(base.model_copy(update={"seed": 1})).evidence_set_id != known
+    assert Collection(base.model_copy(update={"seed": 1}), tmp_path).evidence_set_id != known
     more = settings(written(tmp_path / "more.jsonl", [*texts(), "one more text"]), sae, subject_settings)
-    assert Collection(more).evidence_set_id != known
+    assert Collection(more, tmp_path).evidence_set_id != known
 
 
 def test_an_sae_that_left_out_the_test_documents_says_so(
@@ -141,20 +143,21 @@ def test_an_sae_that_left_out_the_test_documents_says_so(
     coder.config.update(record)
     native.save(tmp_path / "sae", coder)
     known = settings(corpus, tmp_path / "sae", subject_settings)
-    assert Collection(known)._corpus_row()["unseen_by_sae"] == "yes"
-    assert Collection(known.model_copy(update={"seed": 1}))._corpus_row()["unseen_by_sae"] == "unknown"
+    assert unseen_by_sae(known, native.load(tmp_path / "sae")) == "yes"
+    assert unseen_by_sae(known.model_copy(update={"seed": 1}), native.load(tmp_path / "sae")) == "unknown"
 
 
 def test_nonsense_is_refused_unless_forced(corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path) -> None:
     coder = native.load(sae)
     native.save(tmp_path / "sae", replace(coder, b_dec=coder.b_dec + 1000))
-    collection = Collection(settings(corpus, tmp_path / "sae", subject_settings))
+    collection = Collection(settings(corpus, tmp_path / "sae", subject_settings), tmp_path)
     with pytest.raises(GateRefused):
         collection.gate(force=False)
     with pytest.raises(GateRefused):
-        collection.run(lambda done: None)
-    assert collection.gate(force=True).problems()
-    assert collection.run(lambda done: None).evidence_set["gate_forced"]
+        list(collection.run(lambda done: None))
+    assert collection.gate(force=True)[0].problems()
+    (evidence,) = collection.run(lambda done: None)
+    assert evidence.evidence_set["gate_forced"]
 
 
 def test_a_small_corpus_and_a_wrong_hookpoint_are_refused_before_the_model_runs(
@@ -163,7 +166,7 @@ def test_a_small_corpus_and_a_wrong_hookpoint_are_refused_before_the_model_runs(
     monkeypatch.setattr(Subject, "activations", lambda *args: pytest.fail("the model was run"))
     few = settings(written(tmp_path / "few.jsonl", texts(30)), sae, subject_settings)
     with pytest.raises(DataError, match=r"split holds .* documents, at least 20 are needed"):
-        Collection(few)
+        Collection(few, tmp_path)
     base = settings(corpus, sae, subject_settings)
     with pytest.raises(DataError, match=r"has no module 'layers\.77'"):
-        Collection(base.model_copy(update={"sae": base.sae.model_copy(update={"hookpoint": "layers.77"})}))
+        Collection(base.model_copy(update={"sae": base.saes[0].model_copy(update={"hookpoint": "layers.77"})}), tmp_path)

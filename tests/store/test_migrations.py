@@ -15,7 +15,7 @@ from tests.store.builders import attempt, rows
 from tests.store.processes import holding
 
 VIEWS = ("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend")
-NAMES = ["m001_initial", "m002_llm_engine"]
+NAMES = ["m001_initial", "m002_llm_engine", "m003_evidence_engine"]
 
 
 def test_a_new_file_gets_every_table_and_every_view_selects(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_the_second_migration_keeps_runs_and_attempts(of_the_first_version: Path
         }
     with pytest.raises(StoreError, match=r"older schema .without m002_llm_engine"), Database(path).read():
         pass
-    assert migrate(path) == ["m002_llm_engine"]
+    assert migrate(path) == NAMES[1:]
     assert rows(path, "FROM runs") == [row | {"job_hash": None} for row in before["runs"]]
     nothing = {"base_url": None, "http_status": None, "input_bytes": None, "reasoning_tokens": None}
     new = [
@@ -161,7 +161,7 @@ def test_a_migration_that_fails_leaves_the_file_of_before(of_the_first_version: 
     with duckdb.connect(str(of_the_first_version), read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM llm_attempts").fetchall() == [(3,)]
         assert connection.execute("SELECT count(*) FROM failures").fetchall() == [(3,)]
-    assert migrate(of_the_first_version) == ["m002_llm_engine"]
+    assert migrate(of_the_first_version) == NAMES[1:]
 
 
 def test_a_file_that_lacks_nothing_is_not_written(database: Path) -> None:
