@@ -135,6 +135,15 @@ def test_a_long_text_that_many_parquet_rows_share_is_in_memory_for_a_few_of_them
     assert peak_of_reading(tmp_path, n_rows, every=7) < 60 * len(long)
 
 
+def test_a_table_may_be_longer_than_a_row(tmp_path: Path) -> None:
+    rows_of_a_mebibyte = (b"x" * 1023 + b"\n") * 1024
+    with gzip.open(tmp_path / "a.csv.gz", "wb", compresslevel=1) as out:
+        out.write(b"text\n")
+        for _ in range(MAX_RECORD_BYTES // 1024**2 + 1):
+            out.write(rows_of_a_mebibyte)
+    assert sum(len(one.text) for one in read_texts(source(tmp_path))) > MAX_RECORD_BYTES
+
+
 def test_a_parquet_text_above_the_limit_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["fine", "x" * (MAX_RECORD_BYTES + 1)]}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet' row 2 " + TOO_LONG):
@@ -148,7 +157,7 @@ def test_memory_is_flat_in_the_length_of_a_file(tmp_path: Path, name: str) -> No
         written = [f"{i} " + "x" * 500 for i in range(n_texts)]
         path = tmp_path / f"{number}{name}"
         if name == "a.parquet":
-            pq.write_table(pa.table({"text": written}), path, row_group_size=n_texts, use_dictionary=False)
+            pq.write_table(pa.table({"text": written}), path, row_group_size=n_texts, use_dictionary=False, compression="none")
         elif name == "a.csv":
             path.write_text("text\n" + "\n".join(written))
         else:

@@ -92,6 +92,21 @@ def test_ids_are_places_where_a_file_gives_none(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.txt", b"\xef\xbb\xbffirst\n\xef\xbb\xbfsecond", ["first\n\ufeffsecond"]),
+        ("a.jsonl", b'\xef\xbb\xbf{"text": "first"}\n\xef\xbb\xbf{"text": "second"}', ["first", "second"]),
+        ("a.csv", b'\xef\xbb\xbftext,n\n"first\n\xef\xbb\xbfsecond",1\n', ["first\n\ufeffsecond"]),
+    ],
+)
+def test_a_byte_order_mark_is_no_text_at_the_start_of_a_file(
+    tmp_path: Path, name: str, content: bytes, expected: list[str]
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert texts(tmp_path, text_column="text") == expected
+
+
 def test_several_compressed_members_are_one_file(tmp_path: Path) -> None:
     first, second = json_lines([{"text": "one"}]), json_lines([{"text": "two"}])
     (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(first) + gzip.compress(second))
