@@ -1,6 +1,7 @@
 """CSV and TSV with a header line, quoted as Python's csv module and spreadsheets write them."""
 
 import csv
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
 
@@ -84,7 +85,7 @@ def _cells(reader: Iterator[list[str]], lines: _Lines, file: TextFile) -> Iterat
 
 
 def _check_header(header: list[str], file: TextFile, delimiter: str | None) -> None:
-    twice = sorted({name for name in header if header.count(name) > 1}) if len(set(header)) < len(header) else []
+    twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
         raise DataError(f"'{file.path}' has the column {listed(twice)} more than once; rename one")
     other = next((mark for mark in (";", "\t", "|", ",") if len(header) == 1 and mark in header[0]), None)

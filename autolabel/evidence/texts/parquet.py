@@ -1,5 +1,6 @@
 """Parquet: the text and id columns alone, a few rows at a time."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
@@ -61,7 +62,7 @@ def _textual(schema: pa.Schema, source: TextSource, file: TextFile) -> list[str]
     names = [field.name for field in schema if _is_text(field.type) or pa.types.is_integer(field.type)]
     if source.text_column is None and not any(_is_text(field.type) for field in schema):
         raise DataError(f"'{file.path}' has no column that holds text (it holds {_typed(schema)}); set text_column")
-    return [name for name in names if names.count(name) == 1]
+    return [name for name, times in Counter(names).items() if times == 1]
 
 
 def _checked(schema: pa.Schema, columns: Collection[str], source: TextSource, file: TextFile) -> list[str]:

@@ -50,9 +50,9 @@ def cleaned(text: str) -> str:
 
 def listed(names: Iterable[object]) -> str:
     """Column names for an error: on one line and not too many, whatever the file calls them."""
-    shown = [_one_line(str(name)) for name in names]
-    rest = f" and {len(shown) - _NAMES_SHOWN} more" if len(shown) > _NAMES_SHOWN else ""
-    return (", ".join(shown[:_NAMES_SHOWN]) or "nothing") + rest
+    found = list(names)
+    rest = f" and {len(found) - _NAMES_SHOWN} more" if len(found) > _NAMES_SHOWN else ""
+    return (", ".join(_one_line(str(name)) for name in found[:_NAMES_SHOWN]) or "nothing") + rest
 
 
 def _one_line(name: str) -> str:

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,15 +61,20 @@ def _file(folder: Path) -> TextFile:
 
 
 def _is_whole(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    found = hashlib.sha256()
     try:
-        for _, line in numbered_lines(_file(folder)):
-            found.update(line)
-        return found.hexdigest() == digest(folder)
+        about = (folder / _TEXTS).stat()
+        return _digest_of(folder, about.st_size, about.st_mtime_ns) == digest(folder)
     except (DataError, OSError, ValueError):
         return False
+
+
+@lru_cache
+def _digest_of(folder: Path, size: int, mtime_ns: int) -> str:
+    """The digest that the text of a spool has; computed once per process for a file that does not change."""
+    found = hashlib.sha256()
+    for _, line in numbered_lines(_file(folder)):
+        found.update(line)
+    return found.hexdigest()
 
 
 def _fill(folder: Path, texts: Iterator[RawText]) -> None:

@@ -89,6 +89,15 @@ def test_parquet_texts_that_are_not_utf8_are_named(tmp_path: Path) -> None:
         read(tmp_path / "a.parquet")
 
 
+def test_very_many_columns_are_named_at_once(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"text," * 300_000 + b"n\n")
+    with pytest.raises(DataError, match=r"a\.csv' has the column text more than once"):
+        read(tmp_path / "a.csv")
+    (tmp_path / "b.jsonl").write_text(json.dumps({str(i): i for i in range(300_000)}))
+    with pytest.raises(DataError, match=r"b\.jsonl' has no column that holds text \(it holds 0: int, .* and 299988 more\)"):
+        read(tmp_path / "b.jsonl")
+
+
 def endless(unit: bytes, n_bytes: int) -> bytes:
     """`unit` again and again as gzip: some kilobytes that expand without end."""
     piece = gzip.compress(unit * (1024**2 // len(unit)))
