@@ -84,7 +84,9 @@ def _format_of(folder: Path, path: str) -> Format:
         raise DataError(f"'{path}' holds {with_weights[0].weights} but not {lacking}; copy the missing file too")
     if with_config:
         lacking = " or ".join(f"{known.weights} ({known.name})" for known in with_config)
-        raise DataError(f"'{path}' holds {with_config[0].config} but no weights: {lacking}; copy the missing file too, or name a folder within")
+        raise DataError(
+            f"'{path}' holds {with_config[0].config} but no weights: {lacking}; copy the missing file too, or name a folder within"
+        )
     found = ", ".join(sorted(p.name for p in folder.iterdir())[:8]) or "nothing"
     names = ", ".join(dict.fromkeys(known.name for known in FORMATS))
     raise DataError(

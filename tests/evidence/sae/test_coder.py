@@ -129,6 +129,7 @@ CHANGES: list[dict[str, Any]] = [
     {"decoder_norm": "scale"},
     {"normalisation": "layer_norm"},
     {"normalisation": "scalar", "input_scale": 2.0},
+    {"normalisation": "scalar", "input_scale": 5.0},
     {"normalisation": "scalar", "input_scale": 2.0, "output_scale": 3.0},
     {"hookpoint_out": "layers.1.mlp"},
     {"W_skip": torch.ones(6, 6)},
