@@ -1,5 +1,6 @@
 """SAEs of the SAELens library: `cfg.json` and `sae_weights.safetensors`, of version 6 and of older ones."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ _ARCHITECTURES: dict[str, Architecture] = {
 }
 """Their name of an architecture → ours; batch top-k SAEs are saved with a threshold."""
 _OLD_NAMES = {"hook_point": "hook_name", "hook_point_head_index": "hook_head_index", "activation_fn_str": "activation_fn"}
-_METADATA = ("model_name", "hook_name", "hook_name_out", "hook_head_index", "prepend_bos", "neuronpedia_id", "context_size")
+_METADATA = ("model_name", "hook_name", "hook_name_out", "hook_head_index", "prepend_bos", "model_from_pretrained_kwargs")
+_WRITTEN = re.compile(r"hook_(resid_pre|resid_mid|resid_post|mlp_out|attn_out|embed)$")
+"""Hooks on what is written to the residual stream: the mean of each token is taken off if the model's writing weights were centred."""
 
 
 def load(folder: Path) -> SparseCoder:
@@ -118,9 +121,15 @@ def _refuse_scaling_factor(tensors: Tensors) -> None:
 def _normalisation(cfg: Fields) -> tuple[Normalisation, float]:
     """How the input is normalised, and its factor where it is one number."""
     how = cfg.text("normalize_activations", "none")
+    if cfg.flag("metadata.model_from_pretrained_kwargs.center_writing_weights") and _WRITTEN.search(cfg.text("metadata.hook_name")):
+        if how != "none":
+            raise cfg.wrong("normalize_activations", "none where the writing weights were centred")
+        return "centre", 1.0
     if how in ("none", "layer_norm", "constant_norm_rescale"):
         return how, 1.0  # type: ignore[return-value]
     if how == "expected_average_only_in":
+        if cfg.get("norm_scaling_factor") is None:
+            raise cfg.wrong("norm_scaling_factor", "the factor of this SAE; SAELens' list of pretrained SAEs has it, add it here")
         return "scalar", cfg.positive("norm_scaling_factor")
     if how == "constant_scalar_rescale":
         return "scalar", cfg.positive("activation_normalization_factor")

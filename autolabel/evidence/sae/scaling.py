@@ -5,9 +5,9 @@ from typing import Literal
 
 import torch
 
-Normalisation = Literal["none", "constant_norm_rescale", "layer_norm", "scalar"]
+Normalisation = Literal["none", "constant_norm_rescale", "layer_norm", "scalar", "centre"]
 """`constant_norm_rescale`: every row gets the norm √d. `layer_norm`: mean 0 and standard deviation 1 (n − 1 in the divisor) per row.
-`scalar`: one factor for all."""
+`scalar`: one factor for all. `centre`: mean 0 per row, as in a model whose writing weights were centred."""
 
 _LAYER_NORM_EPSILON = 1e-5
 _SMALLEST_NORM = 1e-30
@@ -42,5 +42,7 @@ def normalise(
         factor = x.shape[1] ** 0.5 / x.norm(dim=1, keepdim=True).clamp(min=_SMALLEST_NORM)
         return x * factor, Undo(1.0 / factor)
     mean = x.mean(dim=1, keepdim=True)
+    if how == "centre":
+        return x - mean, Undo(shift=mean)
     deviation = (x - mean).std(dim=1, keepdim=True)
     return (x - mean) / (deviation + _LAYER_NORM_EPSILON), Undo(deviation, mean)

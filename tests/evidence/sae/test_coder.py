@@ -90,7 +90,7 @@ def test_a_token_without_active_features_is_decoded_to_the_bias() -> None:
 
 
 def test_a_row_of_zeros_or_nan_fires_nothing_that_is_not_a_number() -> None:
-    for normalisation in ("none", "constant_norm_rescale", "layer_norm", "scalar"):
+    for normalisation in ("none", "constant_norm_rescale", "layer_norm", "scalar", "centre"):
         coder = plain(normalisation=normalisation)
         assert torch.isfinite(coder.encode(torch.zeros(2, 6)).values).all()
         assert torch.isfinite(coder.reconstruct(torch.zeros(2, 6))[1]).all()
@@ -128,6 +128,7 @@ CHANGES: list[dict[str, Any]] = [
     {"decoder_norm": "select"},
     {"decoder_norm": "scale"},
     {"normalisation": "layer_norm"},
+    {"normalisation": "centre"},
     {"normalisation": "scalar", "input_scale": 2.0},
     {"normalisation": "scalar", "input_scale": 5.0},
     {"normalisation": "scalar", "input_scale": 2.0, "output_scale": 3.0},

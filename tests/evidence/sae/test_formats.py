@@ -115,7 +115,7 @@ class TestSaeLens:
             ({"normalize_activations": "covariance_whitening"}, "normalize_activations is 'covariance_whitening'"),
             (
                 {"normalize_activations": "expected_average_only_in"},
-                "norm_scaling_factor is None, expected a number greater than 0",
+                "norm_scaling_factor is None, expected the factor of this SAE; SAELens' list",
             ),
             ({"metadata__hook_head_index": 3}, "hook_head_index is 3, expected none"),
             ({"finetuning_scaling_factor": True}, "finetuning_scaling_factor is True"),
@@ -145,6 +145,24 @@ class TestSaeLens:
         assert load_sae(str(folder)).weights_hash == BY_NAME["saelens-standard"].load().weights_hash
         edit_tensors(folder / "sae_weights.safetensors", scaling_factor=torch.full((48,), 1.1))
         with pytest.raises(DataError, match="'scaling_factor' is not all ones"):
+            load_sae(str(folder))
+
+    @pytest.mark.parametrize(("hook", "centred"), [("blocks.5.hook_resid_pre", True), ("blocks.5.attn.hook_z", False)])
+    def test_an_sae_of_a_centred_model_reads_centred_activations(self, tmp_path: Path, hook: str, centred: bool) -> None:
+        folder, case = copied(tmp_path, "saelens-standard"), BY_NAME["saelens-standard"]
+        model = {"center_writing_weights": True}
+        edit(folder / "cfg.json", metadata__model_from_pretrained_kwargs=model, metadata__hook_name=hook)
+        x = case.expected()["x"]
+        mean = x.mean(1, keepdim=True) if centred else torch.zeros(len(x), 1)
+        code, out = load_sae(str(folder)).reconstruct(x)
+        of_centred, out_of_centred = case.load().reconstruct(x - mean)
+        assert torch.equal(code.values, of_centred.values)
+        torch.testing.assert_close(out, out_of_centred + mean)
+
+    def test_centred_and_normalised_at_once_is_refused(self, tmp_path: Path) -> None:
+        folder = copied(tmp_path, "saelens-standard-layer-norm")
+        edit(folder / "cfg.json", metadata__model_from_pretrained_kwargs={"center_writing_weights": True})
+        with pytest.raises(DataError, match="normalize_activations is 'layer_norm', expected none where the writing weights"):
             load_sae(str(folder))
 
     def test_a_transcoder_that_does_not_say_where_it_writes_is_refused(self, tmp_path: Path) -> None:
