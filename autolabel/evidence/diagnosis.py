@@ -16,8 +16,8 @@ from autolabel.evidence.subject import Subject
 SCREENING_TOKENS = 256
 """Tokens on which all variants are tried."""
 FITS_BETTER = 0.85
-"""A variant is better than an SAE that passes when it leaves less than this share of its FVU, in the mean and the median token. On
-SmolLM2, layer 12, reading the layer before or after leaves 1.4 and 1.5 times as much unexplained as its own."""
+"""A variant is better when it leaves less than this share of the FVU, in the mean and in the median token. On SmolLM2, layer 12,
+reading the layer before or after leaves 1.4 and 1.5 times as much unexplained as its own."""
 _CONFIRMED_AT_MOST = 3
 
 
@@ -35,13 +35,13 @@ class Variant:
 def diagnose(
     subject: Subject, coder: SparseCoder, documents: Sequence[Document], context_tokens: int, report: GateReport
 ) -> str | None:
-    """What fits instead, in one sentence; None when nothing does, or nothing does clearly better than an SAE that passes."""
+    """What fits clearly better, in one sentence; None when nothing does."""
     if report.n_not_finite:
         return None
     refused = bool(report.problems())
     for variant in _promising(subject, coder, documents, context_tokens, refused):
         found = examine(subject, variant.coder, documents, context_tokens)
-        if not found.problems() and (refused or _is_better(found, report)):
+        if not found.problems() and _is_better(found, report):
             return f"it fits {variant.where} (FVU {found.fvu:.2f} instead of {report.fvu:.2f}): {variant.remedy}"
     return None
 
@@ -113,10 +113,12 @@ def _promising(
         if (first, last) != (coder.d_in, coder.d_out):
             continue
         found = fit_sample(variant.coder, at)
-        if found.fvu < 1 and (refused or _is_better(found, own)):
+        if found.fvu < 1 and _is_better(found, own):
             fits.append((found.fvu, number))
     return [candidates[number] for _, number in sorted(fits)[:_CONFIRMED_AT_MOST]]
 
 
 def _is_better(one: Fit | GateReport, other: Fit | GateReport) -> bool:
-    return one.fvu < FITS_BETTER * other.fvu and one.fvu_median < FITS_BETTER * other.fvu_median
+    """Anything is better than what is not finite."""
+    pairs = ((one.fvu, other.fvu), (one.fvu_median, other.fvu_median))
+    return not any(mine >= FITS_BETTER * theirs for mine, theirs in pairs)

@@ -114,8 +114,9 @@ def test_stopping_early_or_failing_ends_the_thread(subject: Subject) -> None:
         break
     assert not waiting_threads()
     assert len(read) <= AHEAD_BATCHES + 3
-    with pytest.raises(DataError, match="no module"):
+    with pytest.raises(DataError, match="no module") as caught:
         next(run_contexts(subject, "layers.77", counted(), 96, 1, INFINITE))
+    assert caught.tb is not None  # while somebody holds the traceback, and with it every frame
     assert not waiting_threads()
 
 

@@ -127,6 +127,21 @@ def test_where_nothing_fits_nothing_is_suggested(subject: Subject, texts: list[D
     assert message.endswith("; check [sae] path and hookpoint, or pass --force")
 
 
+def test_what_has_problems_of_its_own_is_not_suggested(subject: Subject, texts: list[Document], coder: SparseCoder) -> None:
+    message = refusal(subject, replace(coder, hookpoint="layers.2", advertised_l0=60.0), texts)
+    assert "8.0 features fire per token where its settings say 60" in message
+    assert "it fits" not in message
+
+
+def test_an_l0_that_is_off_is_not_explained_by_a_place_that_fits_as_well(
+    subject: Subject, texts: list[Document], coder: SparseCoder
+) -> None:
+    message = refusal(subject, replace(coder, advertised_l0=1.5), texts)
+    assert message.endswith(
+        ": 8.0 features fire per token where its settings say 2; check [sae] path and hookpoint, or pass --force"
+    )
+
+
 def test_a_hookpoint_outside_the_layers_is_compared_with_the_first(
     subject: Subject, texts: list[Document], coder: SparseCoder
 ) -> None:
