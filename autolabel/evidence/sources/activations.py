@@ -26,6 +26,7 @@ from autolabel.evidence.sources.parquet import (
     largest,
     open_parquet,
     read_rows,
+    require_short_lists,
     require_sorted_groups,
 )
 from autolabel.evidence.sources.reading import Block, Entries, Source
@@ -49,8 +50,10 @@ def open_activations(settings: SourceSettings) -> Source:
     folder = require_folder(settings.path)
     contexts = folder / CONTEXTS_FILE
     activations = folder / ACTIVATIONS_FILE
-    metadata = open_parquet(contexts, CONTEXT_COLUMNS).metadata.metadata or {}
-    file = open_parquet(activations, ACTIVATION_COLUMNS)
+    of_contexts, file = open_parquet(contexts, CONTEXT_COLUMNS), open_parquet(activations, ACTIVATION_COLUMNS)
+    metadata = of_contexts.metadata.metadata or {}
+    for path, parquet, name in ((contexts, of_contexts, "tokens"), (activations, file, "positions"), (activations, file, "values")):
+        require_short_lists(path, parquet, name)
     require_sorted_groups(activations, file)
     directions_file = _directions_file(settings, folder)
     d_sae, directions = settings.d_sae, None

@@ -4,6 +4,7 @@ Every context is a document of its own; what the files call a document is the so
 the source, so that all contexts of a document fall into one.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -47,7 +48,7 @@ class Survey:
 
         A text that occurs in its source again is left out if `drop_repeats`, else it is a document of its own.
         """
-        sources, texts, lengths = [], [], []
+        sources, texts, lengths = array("Q"), array("Q"), array("i")
         for source, text in contexts:
             sources.append(source)
             texts.append(id_hash(text.text))

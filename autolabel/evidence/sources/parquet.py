@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autolabel.errors import DataError
+from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS
 
 FORMAT_KEY, FORMAT_VERSION = b"autolabel_format", b"1"
 CONTEXT_COLUMNS = {"context_id": pa.int64(), "document_id": pa.string(), "tokens": pa.list_(pa.string())}
@@ -31,6 +32,8 @@ _SQL_TYPES = {
     "values": "FLOAT[]",
 }
 _BUFFER_BYTES = 1 << 20
+_MOST_VALUES = 1 << 24
+"""Lists of a row group may hold so many values, whatever its rows: a few bytes can stand for very many that are alike."""
 
 
 def open_parquet(path: Path, columns: Mapping[str, pa.DataType]) -> pq.ParquetFile:
@@ -40,7 +43,7 @@ def open_parquet(path: Path, columns: Mapping[str, pa.DataType]) -> pq.ParquetFi
         DataError: it is missing, truncated or no Parquet, was written by a later version, or a column is missing or of another type.
     """
     try:
-        file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES)
+        file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)  # pre-buffered bytes stay until the end
         schema, metadata = file.schema_arrow, file.metadata.metadata or {}
     except FileNotFoundError:
         raise DataError(
@@ -62,6 +65,23 @@ def open_parquet(path: Path, columns: Mapping[str, pa.DataType]) -> pq.ParquetFi
                 f"'{path}': column '{name}' has type {found}, expected {_SQL_TYPES[name]}; cast it when you write the file"
             )
     return file
+
+
+def require_short_lists(path: Path, file: pq.ParquetFile, name: str) -> None:
+    """Refuse a file whose lists would fill the memory before they could be looked at one by one.
+
+    Raises:
+        DataError: a row group holds more values than its rows may have.
+    """
+    for group in range(file.num_row_groups):
+        part = file.metadata.row_group(group)
+        chunks = (part.column(index) for index in range(part.num_columns))
+        n_values = sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith(f"{name}."))
+        if n_values > max(_MOST_VALUES, part.num_rows * MAX_CONTEXT_TOKENS):
+            raise DataError(
+                f"'{path}': the lists of '{name}' in row group {group} hold {n_values} values in {part.num_rows} rows, at most "
+                f"{MAX_CONTEXT_TOKENS} in each are possible; write contexts of fewer tokens"
+            )
 
 
 def read_rows(

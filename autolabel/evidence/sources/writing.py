@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import ArrayLike
+import torch
+from numpy.typing import ArrayLike, NDArray
 
 from autolabel.errors import DataError
 from autolabel.evidence.sources.activations import ACTIVATIONS_FILE, CONTEXTS_FILE
@@ -63,9 +64,9 @@ class ActivationWriter:
         self,
         document_id: str,
         tokens: Sequence[str],
-        positions: ArrayLike,
-        features: ArrayLike,
-        values: ArrayLike,
+        positions: ArrayLike | torch.Tensor,
+        features: ArrayLike | torch.Tensor,
+        values: ArrayLike | torch.Tensor,
         context_id: int | None = None,
     ) -> None:
         """Write one context.
@@ -88,19 +89,7 @@ class ActivationWriter:
         if not isinstance(document_id, str) or not all(isinstance(token, str) for token in tokens):
             raise DataError(f"{where}: document_id and every token must be text; decode token ids with the model's tokenizer")
         require_length(where, len(tokens))
-        columns = [np.asarray(column).reshape(-1) for column in (positions, features, values)]
-        lengths = [len(column) for column in columns]
-        if len(set(lengths)) > 1:
-            raise DataError(
-                f"{where}: {lengths[0]} positions, {lengths[1]} features and {lengths[2]} values; expected as many of each"
-            )
-        if any(length and column.dtype.kind not in "iu" for length, column in zip(lengths[:2], columns, strict=False)):
-            raise DataError(
-                f"{where}: positions and features must be whole numbers, found {columns[0].dtype} and {columns[1].dtype}"
-            )
-        with np.errstate(over="ignore"):  # what is too large becomes inf and is refused as such
-            numbers = columns[2].astype(np.float32)
-        entries = Entries(np.zeros(lengths[0], dtype=np.int64), columns[0].astype(np.int64), columns[1].astype(np.int64), numbers)
+        entries = _entries(where, _array(positions), _array(features), _array(values))
         block = Block(0, [self._reader.read(tokens)], entries, lambda _: where)
         self._entries.append((number, checked(block, MAX_FEATURES, self._negative)))
         self._contexts.append((number, document_id, list(tokens)))
@@ -168,6 +157,27 @@ def write_activations(
             raise DataError(
                 f"activations of context_id {following[0]} have no context; write both in ascending order of context_id"
             )
+
+
+def _array(values: ArrayLike | torch.Tensor) -> NDArray[Any]:
+    """Numbers from a list, an array, or a tensor on any device, half-precision ones included."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.is_floating_point() else values).numpy()
+    return np.asarray(values).reshape(-1)
+
+
+def _entries(where: str, positions: NDArray[Any], features: NDArray[Any], values: NDArray[Any]) -> Entries:
+    """The activations of one context; refuses columns of unlike lengths, and positions or features that are no whole numbers."""
+    n = len(values)
+    if not len(positions) == len(features) == n:
+        raise DataError(f"{where}: {len(positions)} positions, {len(features)} features and {n} values; expected as many of each")
+    if n and (positions.dtype.kind not in "iu" or features.dtype.kind not in "iu" or values.dtype.kind not in "iuf"):
+        found = f"{positions.dtype}, {features.dtype} and {values.dtype}"
+        raise DataError(f"{where}: positions, features and values are {found}; expected whole numbers, whole numbers and numbers")
+    with np.errstate(over="ignore"):  # what is too large becomes inf and is refused as such
+        numbers = values.astype(np.float32)
+    return Entries(np.zeros(n, dtype=np.int64), positions.astype(np.int64), features.astype(np.int64), numbers)
 
 
 def _require_rows(context_id: int, rows: Sequence[tuple[int, int, Sequence[int], Sequence[float]]]) -> None:

@@ -387,6 +387,18 @@ def test_an_id_beyond_64_bits_is_refused(tmp_path: Path) -> None:
         opened(folder, d_sae=1)
 
 
+@pytest.mark.parametrize("name", ["tokens", "positions", "values"])
+def test_lists_that_would_fill_the_memory_are_refused_unread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr("autolabel.evidence.sources.parquet._MOST_VALUES", 5)
+    many = 8200
+    contexts = [(3, "a", ["x"] * (many if name == "tokens" else 2))]
+    lists = {"positions": [0] * (many if name == "positions" else 2), "values": [1.0] * (many if name == "values" else 2)}
+    folder = write(tmp_path / "w", contexts, [(3, 0, lists["positions"], lists["values"])])
+    monkeypatch.setattr(kind, "read_rows", None)
+    with pytest.raises(DataError, match=rf"the lists of '{name}' in row group 0 hold 8200 values in 1 rows, at most 8192 in each"):
+        opened(folder)
+
+
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder '.*nowhere'; \[source\] path must name"):
         opened(tmp_path / "nowhere")
@@ -402,12 +414,14 @@ def test_a_later_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_hold_the_files(tmp_path: Path) -> None:
-    contexts = [(i, str(i), DOG) for i in range(3000)]
-    source = opened(write(tmp_path / "w", contexts, [(i, 0, [0], [1.0]) for i in range(3000)], row_group_size=500))
-    reading = source.read(SEED, SHARES, 10)
-    before = pa.total_allocated_bytes()
-    held = [pa.total_allocated_bytes() - before for _, _batch in zip(range(250), reading, strict=False)]
-    assert max(held) < 2 * (tmp_path / "w" / "contexts.parquet").stat().st_size + (8 << 20)
+    numbers = np.random.default_rng(0)
+    contexts = [(i, str(i), [f" {word}" for word in numbers.integers(0, 1 << 40, 20)]) for i in range(8000)]
+    activations = [(i, 0, list(range(20)), numbers.random(20).tolist()) for i in range(8000)]
+    folder = write(tmp_path / "w", contexts, activations, row_group_size=200, compression="none", use_dictionary=False)
+    source = opened(folder)
+    held = [pa.total_allocated_bytes() for _ in source.read(SEED, SHARES, 50)]
+    assert len(held) == 160
+    assert max(held[80:]) - max(held[:80]) < sum(path.stat().st_size for path in folder.iterdir()) / 8
 
 
 def test_entries_of_a_context_come_by_position_then_feature(tmp_path: Path) -> None:

@@ -64,6 +64,14 @@ def test_contexts_are_numbered_where_no_number_is_given(tmp_path: Path) -> None:
     assert pq.read_table(tmp_path / "contexts.parquet")["context_id"].to_pylist() == [0, 10, 11]
 
 
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, torch.float64])
+def test_tensors_in_any_precision_are_written(tmp_path: Path, kind: torch.dtype) -> None:
+    with ActivationWriter(tmp_path) as writer:
+        values = torch.tensor([1.5, 0.0], dtype=kind, requires_grad=True)
+        writer.add("a", DOG, torch.tensor([0, 1], dtype=torch.int16), torch.tensor([3, 3], dtype=torch.uint8), values)
+    assert [entry[1:] for entry in firings(batches(opened(tmp_path)))] == [(" the", 0, 3, 1.5)]
+
+
 def add(writer: ActivationWriter, **changes: Any) -> None:
     entry = {"document_id": "a", "tokens": DOG, "positions": [1], "features": [0], "values": [1.0], "context_id": 5} | changes
     writer.add(**entry)
@@ -80,7 +88,9 @@ def add(writer: ActivationWriter, **changes: Any) -> None:
         ({"document_id": 3}, r"context_id 5: document_id and every token must be text"),
         ({"positions": [3]}, r"context_id 5, feature_index 0: position 3 is outside the context, whose 3 tokens"),
         ({"features": [-1]}, r"context_id 5, feature_index -1 is not within 0 to 16777215"),
-        ({"features": [1.5]}, r"context_id 5: positions and features must be whole numbers, found int64 and float64"),
+        ({"features": [1.5]}, r"context_id 5: positions, features and values are int64, float64 and float64; expected whole"),
+        ({"positions": ["a"]}, r"context_id 5: positions, features and values are <U1, int64 and float64"),
+        ({"values": ["a"]}, r"context_id 5: positions, features and values are int64, int64 and <U1"),
         ({"values": [1.0, 2.0]}, r"context_id 5: 1 positions, 1 features and 2 values; expected as many of each"),
         ({"values": [float("nan")]}, r"context_id 5, feature_index 0, position 1: the value is nan"),
         ({"values": [1e300]}, r"context_id 5, feature_index 0, position 1: the value is inf"),
