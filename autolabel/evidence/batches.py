@@ -151,9 +151,8 @@ def _fill(contexts: list[Context], length: int, batch_contexts: int, first_token
 
 
 def _batch(prepared: _Prepared, captured: torch.Tensor, norm_limit: float, bos: bool) -> ActivationBatch:
-    everything = captured.float()
-    activations = everything[:, 1:] if bos else everything
+    activations = (captured[:, 1:] if bos else captured).float()
     usual = (activations.norm(dim=-1) <= norm_limit).cpu()
     usable, n_outliers = prepared.real & usual, int((prepared.real & ~usual).sum())
-    first = everything[:, 0] if bos else None
+    first = captured[:, 0].float() if bos else None
     return ActivationBatch(prepared.contexts, activations, usable, n_outliers, prepared.complete_through, first)

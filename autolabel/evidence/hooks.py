@@ -181,6 +181,11 @@ def in_same_layer(point: Hookpoint, model_type: str, modules: Collection[str]) -
     return [other for other in dict.fromkeys(found) if other is not None and other != point]
 
 
+def reads_text(module: str) -> bool:
+    """Whether a module belongs to the part of a model that reads text, not to one that sees or hears."""
+    return not any(sense in module for sense in _OTHER_SENSES)
+
+
 def _alike(one: re.Match[str], other: re.Match[str]) -> bool:
     return (one[1], one[3]) == (other[1], other[3])
 
@@ -236,7 +241,7 @@ def _templates(model_type: str, modules: Collection[str]) -> dict[str, str]:
 
 def _stack_prefix(modules: Collection[str]) -> str:
     """What stands before the layers that read text: nothing, or `language_model.` where the model has other senses too."""
-    found = (_LAYER.fullmatch(name) for name in modules if not any(sense in name for sense in _OTHER_SENSES))
+    found = (_LAYER.fullmatch(name) for name in modules if reads_text(name))
     stacks = [layer[1] for layer in found if layer and layer[2] == "0" and not layer[3]]
     shortest = min(stacks, key=len, default="")
     return shortest[: shortest.rfind(".", 0, -1) + 1]

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 from autolabel.config import SubjectSettings
 from autolabel.errors import DataError
 from autolabel.evidence.capture import capture
-from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, resolve
+from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, reads_text, resolve
 from autolabel.evidence.placement import device_of, dtype_of, input_device, loading_arguments, number_format, placed
 from autolabel.hashing import content_id
 from autolabel.parts import locate
@@ -84,7 +84,7 @@ class Subject:
     def hookpoints(self) -> list[str]:
         """Names of the modules whose output can be read: every decoder layer and its direct parts."""
         pattern = re.compile(r"(.*\.)?(layers|h|blocks)\.\d+(\.[a-z_]+)?")
-        return [name for name, _ in self._base.named_modules() if pattern.fullmatch(name)]
+        return [name for name in self._module_names if pattern.fullmatch(name) and reads_text(name)]
 
     def encode(self, text: str) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Token ids and character boundaries of `text`, in which special tokens are ordinary text (see `corpus.Tokenizer`)."""
@@ -169,8 +169,7 @@ class Subject:
             return found
         layers = [n for n in self.hookpoints() if n.rsplit(".", 1)[-1].isdigit()]
         parts = sorted({n.rsplit(".", 1)[-1] for n in self.hookpoints()} - {n.rsplit(".", 1)[-1] for n in layers})
-        modules = [name for name, _ in self._base.named_modules() if name]
-        known = f"its hookpoints are {layers[0]} … {layers[-1]}" if layers else f"it has {', '.join(modules[:8])}, …"
+        known = f"its hookpoints are {layers[0]} … {layers[-1]}" if layers else f"it has {', '.join([*self._module_names][:8])}, …"
         raise DataError(
             f"'{self.name}' has no module '{hookpoint}'; {known}" + (f" and within each {', '.join(parts)}" if parts else "")
         )

@@ -157,3 +157,18 @@ def test_a_device_map_changes_no_activation(subject: Subject, subject_settings: 
     one, two = (model.capture(ids, names) for model in (subject, spread))
     for name in names:
         torch.testing.assert_close(one[name], two[name].to(one[name].device), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_that_lie_elsewhere_come_and_go_although_the_pass_is_cut_short(
+    subject: Subject, subject_settings: SubjectSettings
+) -> None:
+    accelerate = pytest.importorskip("accelerate")
+    elsewhere = Subject.load(subject_settings)
+    accelerate.cpu_offload(elsewhere._model, execution_device=CPU)
+    assert input_device(elsewhere._model, CUDA) == CPU
+    ids = torch.arange(5, 25)[None]
+    names = ["layers.1", "layers.2.mlp.down_proj:input", "layers.0.mlp.up_proj"]
+    for _ in range(2):
+        one, two = (model.capture(ids, names) for model in (subject, elsewhere))
+        assert all(torch.equal(one[name], two[name]) for name in names)
+        assert {parameter.device.type for parameter in elsewhere._model.parameters()} == {"meta"}

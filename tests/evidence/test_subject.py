@@ -1,9 +1,10 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from autolabel.config import SubjectSettings
 from autolabel.errors import DataError
@@ -186,3 +187,22 @@ def test_other_hookpoints_are_those_of_the_model(subject: Subject) -> None:
     assert layers == ["layers.0", "layers.2", "layers.3"]
     assert {"layers.1.mlp", "layers.1.self_attn", "layers.1:input"} <= set(places)
     assert set(subject.capture(tokens((1, 4)), layers + places)) == {*layers, *places}
+
+
+def test_a_model_that_also_sees_is_read_where_it_reads_text() -> None:
+    torch.manual_seed(0)
+    small = {"num_hidden_layers": 2, "num_attention_heads": 2, "hidden_size": 16, "intermediate_size": 24}
+    text = {**small, "vocab_size": 300, "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0}
+    config = Gemma3Config(text_config=text, vision_config={**small, "image_size": 28, "patch_size": 14}, image_token_index=299)
+    model = AutoModelForCausalLM.from_config(config).eval()
+    seeing = Subject(model, SimpleNamespace(bos_token_id=1), "gemma", torch.device("cpu"))
+    ids = tokens((2, 7))
+    with torch.inference_mode():
+        hidden = model(ids, output_hidden_states=True).hidden_states
+    assert seeing.d_model == 16
+    assert seeing.hookpoints()[0] == "language_model.layers.0"
+    for name in ("layers.0", "blocks.0.hook_resid_post", "model.language_model.layers.0.output"):
+        assert str(seeing.resolve(name)) == "language_model.layers.0"
+        torch.testing.assert_close(seeing.activations(ids, name), hidden[1])
+    torch.testing.assert_close(seeing.activations(ids, "hook_embed"), hidden[0])
+    assert [str(point) for point in seeing.other_layers("layers.0")] == ["language_model.layers.1"]
