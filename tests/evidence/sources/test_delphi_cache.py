@@ -256,6 +256,19 @@ def test_locations_that_make_no_sense_are_refused(folder: Path, entry: int, colu
         batches(cache(folder), 3)
 
 
+def test_rows_that_fall_between_two_pieces_of_a_file_are_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.sources.delphi_files._CHUNK_ENTRIES", 100)
+    tensors = load_file(folder / "6_12.safetensors")
+    swapped = {
+        name: np.concatenate([tensors[name][100:200], tensors[name][:100], tensors[name][200:]])
+        for name in ("locations", "activations")
+    }
+    assert (swapped["locations"][99, 0], swapped["locations"][100, 0]) != (0, 0)
+    edit(folder / "6_12.safetensors", **swapped)
+    with pytest.raises(DataError, match=r"6_12\.safetensors': locations are not sorted, row 0 comes after a later one"):
+        batches(cache(folder))
+
+
 @pytest.mark.parametrize(
     ("value", "message"), [(np.inf, "the value is inf"), (np.nan, "the value is nan"), (-2.0, r"-2\.0 is negative")]
 )
