@@ -27,6 +27,7 @@ LIBRARIES = {
     "safetensors": {"evidence", "training", "local", "causal"},
     "datasets": {"evidence"},
     "fsspec": {"evidence"},
+    "ray": {"evidence"},
     "openai": {"llm"},
     "httpx2": {"llm"},
     "tenacity": {"llm"},

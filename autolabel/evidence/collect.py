@@ -5,8 +5,7 @@ where it was; a finished one can be extended by more text later.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,15 @@ from autolabel.config import Known, Settings
 from autolabel.errors import DataError
 from autolabel.evidence.coders import kind_of, open_coder
 from autolabel.evidence.collector import Collector
-from autolabel.evidence.encoding import firing_batches
 from autolabel.evidence.finishing import Evidence, Source, finished_tables
 from autolabel.evidence.gate import GateReport, measure, require_pass
 from autolabel.evidence.sae import Coder
+from autolabel.evidence.shards import MIN_EXAMPLES_SHARDS, EvidenceSet, gather_shard, has_enough
 from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.survey import Survey
 from autolabel.hashing import content_id
 from autolabel.records import SPLITS
-
-MIN_EXAMPLES_SHARDS = 16
-"""Pieces in which text is read when it need not all be."""
-
-
-@dataclass
-class EvidenceSet:
-    """One evidence set to be collected: an SAE over the text."""
-
-    coder: Coder
-    sae_id: str
-    evidence_set_id: str
-    checkpoint: Checkpoint
-    gate: GateReport | None = None
 
 
 class Collection:
@@ -56,7 +41,7 @@ class Collection:
         Raises:
             DataError: the model, an SAE or the text cannot be used.
         """
-        self._settings = settings
+        self._settings, self._folder = settings, folder
         self._subject_settings, self._corpus_settings = settings.subject_or_refuse, settings.corpus_or_refuse
         self._subject = Subject.load(self._subject_settings)
         coders = [open_coder(sae, self._subject) for sae in settings.saes]
@@ -69,7 +54,7 @@ class Collection:
         self._gate_documents = self._survey.gate_documents(self._subject)
         self._corpus = self._corpus_totals()
         self._corpus_id = content_id("corpus", [self._corpus["content"], self._corpus_settings.document_tokens])
-        self.sets = [self._set(coder, folder) for coder in coders]
+        self.sets = [self._set(number, coder, folder) for number, coder in enumerate(coders)]
         self._forced = False
 
     @property
@@ -124,7 +109,8 @@ class Collection:
         engine = self._settings.engine
         if engine.kind == "ray":
             ray_engine = import_optional("autolabel.evidence.ray_engine", "ray")
-            ray_engine.gather(self._settings, self._survey, [one for one, _ in sets], [c for _, c in sets], report_tokens)
+            evidence_sets, collectors = zip(*sets, strict=True)
+            ray_engine.gather(self._settings, self._survey, evidence_sets, collectors, self._folder, report_tokens)
         else:
             n_shards = MIN_EXAMPLES_SHARDS if self._settings.evidence.min_examples else 1
             for shard in range(start.shard, n_shards):
@@ -138,12 +124,12 @@ class Collection:
                     self._settings,
                     self._subject,
                     self._survey,
-                    [(one.coder, one.gate.norm_limit, collector) for one, collector in sets if one.gate is not None],
+                    [(one.coder, one.norm_limit, collector) for one, collector in sets],
                     (shard, n_shards, skip),
                     save,
                     report_tokens,
                 )
-                if all(_has_enough(collector) for _, collector in sets):
+                if all(has_enough(collector) for _, collector in sets):
                     break
         for one, collector in sets:
             one.checkpoint.save_documents(self._all_documents())
@@ -165,13 +151,13 @@ class Collection:
         files, found = finished_tables(one.evidence_set_id, source, collector, one.checkpoint.folder / "tables")
         return Evidence(self._sae_row(one), self._corpus_row(collector), self._set_row(one, collector, found), files)
 
-    def _set(self, coder: Coder, folder: Path) -> EvidenceSet:
+    def _set(self, number: int, coder: Coder, folder: Path) -> EvidenceSet:
         sae_id = coder.sae_id(self._subject.identity)
         determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(), self._subject.identity]
         if self._parent is not None:
             determinants.append(self._parent.identity)
         identity = content_id("evidence_set", determinants)
-        return EvidenceSet(coder, sae_id, identity, Checkpoint(folder / identity, identity))
+        return EvidenceSet(number, coder, sae_id, identity, Checkpoint(folder / identity, identity))
 
     def _collection(self) -> dict[str, Any]:
         """The settings that decide what is collected."""
@@ -248,44 +234,6 @@ class Collection:
         }
 
 
-def gather_shard(
-    settings: Settings,
-    subject: Subject,
-    survey: Survey,
-    collectors: Sequence[tuple[Coder, float, Collector]],
-    shard: tuple[int, int, int],
-    save: Callable[[int], None] | None,
-    report_tokens: Callable[[int], None],
-) -> None:
-    """Run the documents of one shard through the model into the collectors: the one way in which text becomes evidence.
-
-    Args:
-        settings: of the collection.
-        subject: the model.
-        survey: the text.
-        collectors: each with its coder and the norm above which tokens are outliers at the coder's hookpoint.
-        shard: its number, how many there are, and how many texts of the corpus to pass over.
-        save: is called at places where the collection may be cut off, with the number of texts that are done.
-        report_tokens: is told after each batch how many tokens are done.
-    """
-    number, n_shards, skip = shard
-    documents = survey.documents(subject, number, n_shards, skip)
-    limits: dict[str, float] = {}
-    for coder, limit, _ in collectors:
-        limits[coder.hookpoint] = min(limit, limits.get(coder.hookpoint, limit))
-    coders = [coder for coder, _, _ in collectors]
-    between = settings.engine.checkpoint_batches
-    stream = firing_batches(subject, coders, limits, documents, settings.subject_or_refuse, between)
-    counts = collectors[0][2].counts
-    with closing(stream):
-        for batches in stream:
-            for batch, (_, _, collector) in zip(batches, collectors, strict=True):
-                collector.add(batch)
-            report_tokens(counts.all_tokens + counts.outliers)
-            if save is not None and batches[0].complete_through is not None:
-                save(batches[0].complete_through)
-
-
 def set_row(
     evidence_set_id: str, sae_id: str, corpus_id: str, collection: dict[str, Any], collector: Collector, found: str
 ) -> dict[str, Any]:
@@ -319,16 +267,6 @@ def import_optional(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise DataError(f'{error.name} is not installed; `pip install "autolabel[{extra}]"` brings it') from None
-
-
-def _has_enough(collector: Collector) -> bool:
-    """Whether enough of the features that fire do so in enough test tiles."""
-    wanted = collector.settings.min_examples
-    alive = collector.counts.fired > 0
-    if wanted is None or not alive.any():
-        return False
-    enough = collector.counts.tiles("test")[alive] >= wanted
-    return float(enough.mean()) >= collector.settings.min_examples_share
 
 
 def unseen_by_sae(settings: Settings, coder: Coder) -> Known:

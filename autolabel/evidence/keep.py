@@ -12,7 +12,9 @@ from autolabel.hashing import UInt64
 EMPTY = np.uint64(0xFFFFFFFFFFFFFFFF)
 WAITING_KEYS = 1 << 20
 """Keys that wait to be sorted in; larger is faster per key and admits more that is displaced later."""
-_CHUNK_ROWS = 1 << 15
+_CHUNK_ROWS = 1 << 14
+_MANY = 4
+"""A feature with more than so many times k waiting keys is sorted in by itself."""
 
 
 class BottomK:
@@ -68,21 +70,31 @@ class BottomK:
             return
         features, keys = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
         self._waiting, self._n_waiting = [], 0
-        order = np.lexsort((keys, features))
+        order = np.argsort(features.astype(np.uint16) if len(self.keys) <= 1 << 16 else features, kind="stable")
         features, keys = features[order], keys[order]
-        touched, first, group = np.unique(features, return_index=True, return_inverse=True)
-        rank = np.arange(len(features)) - first[group]
-        best = rank < self.k
-        group, rank, keys = group[best], rank[best], keys[best]
+        first = np.flatnonzero(np.concatenate([[True], features[1:] != features[:-1]]))
+        counts = np.diff(np.append(first, len(features)))
+        many = counts > _MANY * self.k
+        for start, count in zip(first[many].tolist(), counts[many].tolist(), strict=True):
+            row = features[start]
+            together = np.concatenate([self.keys[row], keys[start : start + count]])
+            self.keys[row] = np.sort(np.partition(together, self.k - 1)[: self.k])
+        self._settle_few(features[first[~many]], first[~many], counts[~many], keys)
+        touched = features[first]
+        self._worst[touched] = self.keys[touched, -1]
+
+    def _settle_few(self, touched: NDArray[np.int64], first: NDArray[np.int64], counts: NDArray[np.int64], keys: UInt64) -> None:
+        """Sort in keys of features that have not many each, as the rows of a matrix."""
         for start in range(0, len(touched), _CHUNK_ROWS):
-            rows = touched[start : start + _CHUNK_ROWS]
-            inside = slice(*np.searchsorted(group, [start, start + len(rows)]))
-            block = np.full((len(rows), self.k + int(rank[inside].max()) + 1), EMPTY, dtype=np.uint64)
+            chunk = slice(start, start + _CHUNK_ROWS)
+            rows, numbers = touched[chunk], counts[chunk]
+            block = np.full((len(rows), self.k + int(numbers.max())), EMPTY, dtype=np.uint64)
             block[:, : self.k] = self.keys[rows]
-            block[group[inside] - start, self.k + rank[inside]] = keys[inside]
+            line = np.repeat(np.arange(len(rows)), numbers)
+            rank = np.arange(len(line)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+            block[line, self.k + rank] = keys[first[chunk][line] + rank]
             block.sort(axis=1)
             self.keys[rows] = block[:, : self.k]
-        self._worst[touched] = self.keys[touched, -1]
 
 
 def strength_keys(values: NDArray[np.float32], draw: UInt64) -> UInt64:

@@ -16,7 +16,7 @@ from autolabel.records import SPLITS, ExampleKind, Split
 NEIGHBOURS_BY_DIRECTION = 5
 NEIGHBOURS_BY_FIRING = 5
 CHARACTERISTIC_TOKENS = 64
-"""How many tokens, those with the largest TF-IDF weight, stand for a feature when lookalikes are sought."""
+"""How many tokens, those with the largest TF-IDF weight (more where weights are equal), stand for a feature in this."""
 _COSINES_AT_ONCE = 1 << 24
 _HARD_SHARES: tuple[tuple[ExampleKind, float], ...] = (("neighbour", 0.4), ("lookalike", 0.4), ("same_document", 0.2))
 _FILLED_FROM: tuple[ExampleKind, ...] = ("lookalike", "neighbour", "same_document")
@@ -49,19 +49,24 @@ class Neighbours:
         return found
 
     def _by_firing(self, features: NDArray[np.int64]) -> list[list[int]]:
-        together = (self._by_feature[:, features].T.tocsr() @ self._fires).tocsr()
-        together.sort_indices()
-        lines = np.repeat(np.arange(len(features)), np.diff(together.indptr))
-        others = together.indices
-        either = self._n_fires[features[lines]] + self._n_fires[others] - together.data
-        jaccard = together.data / np.maximum(either, 1)
-        jaccard[others == features[lines]] = -1
-        order = np.lexsort((others, -jaccard, lines))
-        rank = np.arange(len(order)) - together.indptr[lines]
-        best = order[(rank < NEIGHBOURS_BY_FIRING) & (jaccard[order] > 0)]
+        together = self._by_feature[:, features].T.tocsr() @ self._fires
+        lengths, others = np.diff(together.indptr), together.indices
+        lines = np.repeat(np.arange(len(features)), lengths)
+        jaccard = together.data / np.maximum(self._n_fires[features][lines] + self._n_fires[others] - together.data, 1)
+        jaccard[others == features[lines]] = 0
+        filled = np.flatnonzero(lengths)
         found: list[list[int]] = [[] for _ in features]
-        for line, other in zip(lines[best].tolist(), others[best].tolist(), strict=True):
-            found[line].append(other)
+        if len(filled) == 0:
+            return found
+        largest = np.zeros(len(features), dtype=jaccard.dtype)
+        for _ in range(NEIGHBOURS_BY_FIRING):
+            largest[filled] = np.maximum.reduceat(jaccard, together.indptr[filled])
+            at = np.flatnonzero((jaccard == largest[lines]) & (jaccard > 0))
+            at = at[np.lexsort((others[at], lines[at]))]
+            first = np.concatenate([[True], lines[at][1:] != lines[at][:-1]])[: len(at)]
+            for place in at[first].tolist():
+                found[lines[place]].append(int(others[place]))
+                jaccard[place] = 0
         return found
 
 
@@ -79,9 +84,12 @@ class Lookalikes:
         vectors = self._kept.vocabulary.tf_idf(self._kept.tokens(distinct))
         members = scipy.sparse.csr_array((np.ones(len(rows)), (owners, place)), shape=(n_owners, len(distinct)))
         centres = (members @ vectors).tocsr()
-        lines = np.repeat(np.arange(n_owners), np.diff(centres.indptr))
-        order = np.lexsort((centres.indices, -centres.data, lines))
-        heavy = order[np.arange(len(order)) - centres.indptr[lines] < CHARACTERISTIC_TOKENS]
+        lengths = np.diff(centres.indptr)
+        lines = np.repeat(np.arange(n_owners), lengths)
+        ranked = np.zeros((n_owners, max(int(lengths.max(initial=0)), CHARACTERISTIC_TOKENS)))
+        ranked[lines, np.arange(len(lines)) - centres.indptr[lines]] = centres.data
+        edge = -np.partition(-ranked, CHARACTERISTIC_TOKENS - 1, axis=1)[:, CHARACTERISTIC_TOKENS - 1]
+        heavy = centres.data >= edge[lines]
         return scipy.sparse.csr_array((centres.data[heavy], (lines[heavy], centres.indices[heavy])), shape=centres.shape)
 
     def similarity(self, centres: scipy.sparse.csr_array, split: Split) -> NDArray[np.float32]:
