@@ -11,16 +11,17 @@ from autolabel.errors import DataError
 from autolabel.evidence.sae.files import one_line
 
 HUB_PREFIXES = ("hub:", "hf:")
+_FILE_SUFFIXES = (".pt", ".pth")
 
 _NAME = r"[A-Za-z0-9][\w.\-]*"
 _ADDRESS = re.compile(rf"(?P<repo>{_NAME}/{_NAME})(?:@(?P<revision>[\w.\-]+))?(?:/(?P<folder>[\w.\-/]+))?")
 _BARE = re.compile(rf"{_NAME}/{_NAME}")
 
 
-def local_folder(path: str, subfolder: str | None, files: Iterable[str]) -> Path:
-    """The folder that `path` names, downloaded first if it is on the hub.
+def local_path(path: str, subfolder: str | None, files: Iterable[str]) -> Path:
+    """The folder or file that `path` names, downloaded first if it is on the hub.
 
-    Of a repository only `files` of that one folder are downloaded: many hold hundreds of SAEs.
+    Of a repository only that one file, or `files` of that one folder, are downloaded: many hold hundreds of SAEs.
 
     Raises:
         DataError: the address or the subfolder is malformed, or the hub does not give the files.
@@ -38,19 +39,18 @@ def local_folder(path: str, subfolder: str | None, files: Iterable[str]) -> Path
 
 
 def _downloaded(repo: str, revision: str | None, inside: PurePosixPath, files: Iterable[str]) -> Path:
-    wanted = [str(inside / file) for file in files]
+    wanted = [inside] if inside.suffix in _FILE_SUFFIXES else [inside / file for file in files]
     where = repo if inside == PurePosixPath() else f"{repo}/{inside}"
     try:
-        root = snapshot_download(repo, revision=revision, allow_patterns=wanted)
+        root = snapshot_download(repo, revision=revision, allow_patterns=[str(file) for file in wanted])
     except (OSError, ValueError, RuntimeError, EntryNotFoundError, HfHubHTTPError) as error:
         raise DataError(
             f"cannot download '{where}' from the hub: {one_line(error)}. Without network, download the folder elsewhere and let "
             "[sae] path name the copy"
         ) from None
-    folder = Path(root) / inside
-    if not any((folder / file).is_file() for file in files):
+    if not any((Path(root) / file).is_file() for file in wanted):
         raise DataError(f"'{where}' on the hub has no SAE's files; name the folder of one SAE, as in hub:{repo}/FOLDER")
-    return folder
+    return Path(root) / inside
 
 
 def _relative(folder: str) -> PurePosixPath:

@@ -1,14 +1,24 @@
-"""Finds out which format an SAE folder holds. A new format is one new module and one line in `FORMATS`."""
+"""Finds out which format an SAE folder or file has. A new format is one new module and one line in `FORMATS`."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from autolabel.errors import DataError
-from autolabel.evidence.sae import dictionary_learning, gemma_scope, gemma_scope_2, llama_scope, native, saelens, sparsify
+from autolabel.evidence.sae import (
+    dictionary_learning,
+    gemma_scope,
+    gemma_scope_2,
+    llama_scope,
+    native,
+    saelens,
+    single_files,
+    sparsify,
+)
 from autolabel.evidence.sae.coder import SparseCoder
-from autolabel.evidence.sae.hub import local_folder
+from autolabel.evidence.sae.hub import local_path
 from autolabel.parts import locate
 from autolabel.resources import resource_dir
 
@@ -36,6 +46,21 @@ FORMATS: tuple[Format, ...] = (
 )
 """No two have the same pair of files; a folder is read as the first whose files it holds."""
 
+
+class FileFormat(NamedTuple):
+    """How a format of single files is told by their names, and how it is read."""
+
+    name: str
+    pattern: re.Pattern[str]
+    load: Callable[[Path], SparseCoder]
+
+
+FILE_FORMATS: tuple[FileFormat, ...] = (
+    FileFormat(single_files.GOODFIRE, single_files.GOODFIRE_FILE, single_files.load_goodfire),
+    FileFormat(single_files.QWEN_SCOPE, single_files.QWEN_SCOPE_FILE, single_files.load_qwen_scope),
+)
+"""Formats of which an SAE is one file, for which `path` then is the file's."""
+
 KNOWN_FILES: tuple[str, ...] = tuple(
     dict.fromkeys(file for known in FORMATS for file in (known.weights, known.config, *known.extra) if file)
 )
@@ -45,7 +70,7 @@ DEMO_SAE = "demo-sae"
 
 
 def load_sae(path: str, hookpoint: str | None = None, subfolder: str | None = None) -> SparseCoder:
-    """Read an SAE from a folder or from the hub.
+    """Read an SAE from a folder (a file, for formats of single files) or from the hub.
 
     Args:
         path: a folder; `demo-sae`, which ships with autolabel; `hub:OWNER/REPO[@REVISION][/SUB/FOLDER]`; or `OWNER/REPO` alone.
@@ -55,13 +80,13 @@ def load_sae(path: str, hookpoint: str | None = None, subfolder: str | None = No
     Raises:
         DataError: there is no folder, no known format, its files cannot be used, or nothing says what the SAE reads.
     """
-    folder = resource_dir("data") / DEMO_SAE if path == DEMO_SAE else local_folder(locate(path), subfolder, KNOWN_FILES)
-    if not folder.is_dir():
+    folder = resource_dir("data") / DEMO_SAE if path == DEMO_SAE else local_path(locate(path), subfolder, KNOWN_FILES)
+    if not folder.exists():
         raise DataError(
             f"there is no SAE folder '{folder if subfolder else path}'; [sae] path must name a folder with an SAE's files, or "
             "hub:OWNER/REPO/FOLDER"
         )
-    coder = _format_of(folder, path).load(folder)
+    coder = _file_format_of(folder).load(folder) if folder.is_file() else _format_of(folder, path).load(folder)
     if hookpoint:
         return replace(coder, hookpoint=hookpoint)
     if not coder.hookpoint:
@@ -70,6 +95,14 @@ def load_sae(path: str, hookpoint: str | None = None, subfolder: str | None = No
             'for example to "layers.12"'
         )
     return coder
+
+
+def _file_format_of(path: Path) -> FileFormat:
+    for known in FILE_FORMATS:
+        if known.pattern.fullmatch(path.name):
+            return known
+    patterns = ", ".join(f"{known.pattern.pattern} ({known.name})" for known in FILE_FORMATS)
+    raise DataError(f"'{path}' is a file; [sae] path must name the folder it lies in, unless it is one of {patterns}")
 
 
 def _format_of(folder: Path, path: str) -> Format:

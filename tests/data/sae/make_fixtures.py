@@ -4,7 +4,7 @@ Run it in an environment of its own, which nothing else of autolabel needs:
 
     pip install torch==2.13.0 sae-lens==6.54.12 eai-sparsify==1.3.3
     pip install --no-deps dictionary-learning==0.1.0
-    python tests/data/sae/make_fixtures.py
+    PYTHONHASHSEED=0 python tests/data/sae/make_fixtures.py
 
 For every case it writes a folder with the SAE and `expected.safetensors` with an input `x`, the activations `acts` and the
 reconstruction `out`, and one line in `cases.json`. Where no library writes a format, the files are made from its description and
@@ -320,6 +320,47 @@ def make_gemma_scope() -> None:
         record(f"gemma-scope-2-{name}", "gemma_scope_2", name, root / folder, READ_BY_SAE_LENS, x, sae.encode(x), sae(x))
 
 
+def make_single_files() -> None:
+    """Goodfire's and Qwen Scope's SAEs, each a file on its own, as sae-lens reads them."""
+    from sae_lens.loading import pretrained_sae_loaders as loaders
+
+    weights = tensors(540)
+    goodfire = {
+        "encoder_linear.weight": weights["W_enc"].T.contiguous(),
+        "encoder_linear.bias": weights["b_enc"],
+        "decoder_linear.weight": weights["W_dec"].T.contiguous(),
+        "decoder_linear.bias": weights["b_dec"],
+    }
+    qwen = {"W_enc": weights["W_enc"].T.contiguous(), "W_dec": weights["W_dec"].T.contiguous()}
+    qwen |= {"b_enc": weights["b_enc"], "b_dec": weights["b_dec"]}
+    kinds: list[tuple[str, str, str, str, dict[str, torch.Tensor], Callable[..., Any]]] = [
+        (
+            "goodfire",
+            "relu",
+            "Goodfire/Llama-3.1-8B-Instruct-SAE-l19",
+            "Llama-3.1-8B-Instruct-SAE-l19.pth",
+            goodfire,
+            loaders.get_goodfire_huggingface_loader,
+        ),
+        (
+            "qwen_scope",
+            "topk",
+            f"Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_{K}",
+            "layer5.sae.pt",
+            qwen,
+            loaders.qwen_scope_sae_huggingface_loader,
+        ),
+    ]
+    for format_name, architecture, repository, file, state, loader in kinds:
+        case = format_name.replace("_", "-")
+        root = CASES / case / repository.split("/")[1]
+        root.mkdir(parents=True)
+        torch.save(state, root / file)
+        sae = through_sae_lens(loader, repository, file, root)
+        x = inputs(540)
+        record(case, format_name, architecture, root / file, READ_BY_SAE_LENS, x, sae.encode(x), sae(x))
+
+
 def llama_settings(**changes: Any) -> dict[str, Any]:
     """Settings of Llama Scope."""
     hook = "blocks.8.hook_resid_post"
@@ -416,6 +457,7 @@ def main() -> None:
         make_dictionary_learning()
         make_gemma_scope()
         make_llama_scope()
+        make_single_files()
     write_json(HERE / "cases.json", cases)
     size = sum(path.stat().st_size for path in HERE.rglob("*") if path.is_file())
     print(f"{len(cases)} cases, {size / 2**10:.0f} KiB")  # noqa: T201

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from autolabel.errors import DataError
 from autolabel.evidence.sae import FORMATS, load_sae, native
+from autolabel.evidence.sae.loading import FILE_FORMATS
 from tests.evidence.sae.cases import BY_NAME, CASES, HEADER, TOLERANCE, Case, copied, dense, difference, edit, edit_tensors, row
 
 DOCS = Path(__file__).parents[3] / "docs" / "sae-formats.md"
@@ -31,7 +32,7 @@ def test_the_format_is_told_by_the_files(case: Case) -> None:
 
 
 def test_every_format_has_a_fixture() -> None:
-    assert {case.format for case in CASES} | {"autolabel"} == {known.name for known in FORMATS}
+    assert {case.format for case in CASES} | {"autolabel"} == {known.name for known in (*FORMATS, *FILE_FORMATS)}
 
 
 def test_no_two_formats_consist_of_the_same_files() -> None:
@@ -42,7 +43,11 @@ def test_no_two_formats_consist_of_the_same_files() -> None:
 def test_the_table_in_the_documentation_is_what_the_fixtures_give() -> None:
     text = DOCS.read_text(encoding="utf-8")
     assert HEADER in text
-    table = [line for line in text.splitlines() if re.match(r"\| (saelens|sparsify|dictionary|gemma|llama)", line)]
+    table = [
+        line
+        for line in text.splitlines()
+        if re.match(r"\| (saelens|sparsify|dictionary_learning|gemma_scope|gemma_scope_2|llama_scope|goodfire|qwen_scope) \|", line)
+    ]
     fixed = [row(case)[0] for case in CASES]
     assert [line[: len(start)] for line, start in zip(table, fixed, strict=True)] == fixed
     assert all(line.endswith("| yes |") for line in table)
@@ -76,6 +81,8 @@ def test_the_table_in_the_documentation_is_what_the_fixtures_give() -> None:
             True,
         ),
         ("llama-scope-2-topk", "blocks.8.ln2.hook_normalized", "blocks.8.hook_mlp_out", "unknown", 6.0, True),
+        ("goodfire", "blocks.19.hook_resid_post", None, "meta-llama/Llama-3.1-8B-Instruct", None, True),
+        ("qwen-scope", "blocks.5.hook_resid_post", None, "Qwen/Qwen3-1.7B-Base", 6.0, None),
     ],
 )
 def test_where_it_reads_is_taken_from_its_own_files(
@@ -370,6 +377,30 @@ class TestLlamaScope:
         edit(folder / "hyperparams.json", jump_relu_threshold=None)
         with pytest.raises(DataError, match=r"jump_relu_threshold is None, expected a number of at least 0, or a tensor"):
             load_sae(str(folder))
+
+
+class TestSingleFiles:
+    def test_qwen_scope_needs_the_name_of_its_repository(self, tmp_path: Path) -> None:
+        path = copied(tmp_path, "qwen-scope").rename(tmp_path / "layer5.sae.pt")
+        with pytest.raises(
+            DataError, match=r"nothing says the k of '.*layer5\.sae\.pt'; keep it in a folder named as its repository"
+        ):
+            load_sae(str(path))
+
+    @pytest.mark.parametrize("k", [0, 49, 999999])
+    def test_an_absurd_k_in_the_path_is_refused(self, tmp_path: Path, k: int) -> None:
+        folder = tmp_path / f"SAE-Res-Qwen3-8B-Base-W64K-L0_{k}"
+        folder.mkdir()
+        path = copied(tmp_path, "qwen-scope").rename(folder / "layer5.sae.pt")
+        with pytest.raises(DataError, match=rf"says k = {k}, expected between 1 and d_sae = 48"):
+            load_sae(str(path))
+
+    def test_a_file_of_a_folder_format_asks_for_the_folder(self) -> None:
+        path = BY_NAME["saelens-topk"].path / "cfg.json"
+        with pytest.raises(
+            DataError, match=r"cfg\.json' is a file; \[sae\] path must name the folder it lies in, unless it is one of"
+        ):
+            load_sae(str(path))
 
 
 def test_a_coder_of_another_rule_is_not_saved_in_our_format(tmp_path: Path) -> None:

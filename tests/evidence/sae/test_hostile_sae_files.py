@@ -20,6 +20,8 @@ from autolabel.evidence.sae.files import open_npz, open_safetensors, open_torch,
 from tests.evidence.sae.cases import copied, edit_tensors
 
 WEIGHTS = {
+    "goodfire": "",
+    "qwen-scope": "",
     "saelens-standard": "sae_weights.safetensors",
     "saelens-gated": "sae_weights.safetensors",
     "sparsify-topk": "sae.safetensors",
@@ -45,7 +47,7 @@ class Touches:
 def read_all(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     if path.suffix == ".npz":
         return dict(np.load(path))
-    tensors = torch.load(path, weights_only=True) if path.suffix == ".pt" else load_file(path)
+    tensors = torch.load(path, weights_only=True) if path.suffix in (".pt", ".pth") else load_file(path)
     return {name: tensor.numpy() for name, tensor in tensors.items()}
 
 
@@ -53,7 +55,7 @@ def write_all(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)).reshape(array.shape) for name, array in arrays.items()}
     if path.suffix == ".npz":
         np.savez(path, **arrays)  # type: ignore[arg-type]
-    elif path.suffix == ".pt":
+    elif path.suffix in (".pt", ".pth"):
         torch.save(tensors, path)
     else:
         save_file(tensors, path)

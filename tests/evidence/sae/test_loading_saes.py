@@ -112,6 +112,20 @@ def test_an_address_on_the_hub(fake_hub: Hub, path: str, subfolder: str | None, 
     assert patterns == [f"layer_3/width_16k/average_l0_7/{file}" for file in KNOWN_FILES]
 
 
+def test_a_single_file_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = BY_NAME["qwen-scope"].path
+    root = tmp_path / "models--Qwen--SAE-Res-Qwen3-1.7B-Base-W32K-L0_6" / "snapshots" / "0123abc"
+    root.mkdir(parents=True)
+    (root / "layer5.sae.pt").write_bytes(source.read_bytes())
+    stand_in = Hub(root)
+    monkeypatch.setattr(hub, "snapshot_download", stand_in)
+    coder = load_sae("hub:Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer5.sae.pt")
+    assert (coder.k, coder.name) == (6, "Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer5.sae.pt")
+    assert stand_in.asked == [("Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6", None, ["layer5.sae.pt"])]
+    with pytest.raises(DataError, match=r"L0_6/layer6\.sae\.pt' on the hub has no SAE's files"):
+        load_sae("hub:Qwen/SAE-Res-Qwen3-1.7B-Base-W32K-L0_6/layer6.sae.pt")
+
+
 def test_only_the_files_of_one_sae_are_asked_for(fake_hub: Hub) -> None:
     with pytest.raises(DataError, match=r"'a/b' on the hub has no SAE's files; name the folder of one SAE, as in hub:a/b/FOLDER"):
         load_sae("hub:a/b")
