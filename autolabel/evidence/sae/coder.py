@@ -3,10 +3,11 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, Self
 
 import torch
 
+from autolabel.evidence.sae.interface import SparseActivations
 from autolabel.evidence.sae.scaling import Normalisation, Undo, normalise
 from autolabel.evidence.sae.selecting import Entries, above, largest, largest_of_groups
 from autolabel.hashing import canonical_json, content_id
@@ -18,58 +19,6 @@ BLOCK_BYTES = 128 * 2**20
 """The most that the dense pre-activations of a block may take."""
 _CPU_ROWS, _GPU_ROWS = 256, 4096
 _EXTRA_TENSORS = ("threshold", "b_gate", "r_mag", "W_skip")
-
-
-class SparseActivations(NamedTuple):
-    """Activations greater than 0, one entry each, sorted by token and then feature."""
-
-    tokens: torch.Tensor
-    """Row of the input, int64, shape (n_active,)."""
-    features: torch.Tensor
-    """Feature index, int64, shape (n_active,)."""
-    values: torch.Tensor
-    """Activation, float32, shape (n_active,)."""
-
-
-class Coder(Protocol):
-    """What the rest of autolabel asks of a source of features over one hookpoint: an SAE, a transcoder, neurons."""
-
-    @property
-    def hookpoint(self) -> str:
-        """Where its input is read."""
-
-    @property
-    def hookpoint_out(self) -> str | None:
-        """Where what it reconstructs is found; None: at `hookpoint`."""
-
-    @property
-    def d_in(self) -> int:
-        """Width of the activations it reads."""
-
-    @property
-    def d_out(self) -> int:
-        """Width of what it reconstructs."""
-
-    @property
-    def d_sae(self) -> int:
-        """Number of features."""
-
-    @property
-    def W_dec(self) -> torch.Tensor:  # noqa: N802
-        """Directions the features write, shape (d_sae, d_out)."""
-
-    @property
-    def weights_hash(self) -> str:
-        """Hash of everything that changes an activation."""
-
-    def sae_id(self, subject_identity: str) -> str:
-        """The id of these features on a subject model."""
-
-    def encode(self, x: torch.Tensor) -> SparseActivations:
-        """The active features of activations, shape (n_tokens, d_in)."""
-
-    def reconstruct(self, x: torch.Tensor) -> tuple[SparseActivations, torch.Tensor]:
-        """The active features and what they make of the input, shape (n_tokens, d_out)."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,11 @@ from functools import cached_property
 from typing import Any, Self
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
-from autolabel.evidence.sae.coder import SparseActivations, content_bytes
+from autolabel.errors import DataError
+from autolabel.evidence.sae.coder import content_bytes
+from autolabel.evidence.sae.interface import SparseActivations
 from autolabel.evidence.sae.selecting import above, largest
 from autolabel.hashing import content_id
 
@@ -38,9 +41,28 @@ class NeuronCoder:
     advertised_l0 = None
     prepend_bos = None
 
+    @classmethod
+    def of_module(cls, module: torch.nn.Module, hookpoint: str, subject_model: str, k: int | None = None) -> Self:
+        """The neurons that a down projection, an `nn.Linear` or GPT-2's `Conv1D`, reads at `hookpoint`.
+
+        Raises:
+            DataError: the module is neither, its weights are quantised, or `k` is not between 1 and the number of neurons.
+        """
+        weight = getattr(module, "weight", None)
+        if not isinstance(module, torch.nn.Linear | Conv1D) or not isinstance(weight, torch.Tensor):
+            raise DataError(
+                f"'{hookpoint}' belongs to a {type(module).__name__}; neurons are read where a linear down projection reads them, "
+                'for example at "layers.3.mlp.down_proj:input"'
+            )
+        if not weight.is_floating_point():
+            raise DataError(f"the weights of '{hookpoint}' are quantised ({weight.dtype}); load the model without quantization")
+        weight = weight.detach() if isinstance(module, torch.nn.Linear) else weight.detach().T
+        bias = getattr(module, "bias", None)
+        return cls(weight, hookpoint, subject_model, k, bias.detach() if isinstance(bias, torch.Tensor) else None)
+
     def __post_init__(self) -> None:
         if self.k is not None and not 1 <= self.k <= self.d_in:
-            raise ValueError(f"k must be between 1 and the {self.d_in} neurons, found {self.k}")
+            raise DataError(f"[sae] k = {self.k}; expected between 1 and the {self.d_in} neurons of '{self.hookpoint}'")
         if self.hookpoint_out is None:
             object.__setattr__(self, "hookpoint_out", self.hookpoint.removesuffix(":input"))
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from autolabel.evidence.sae import SparseCoder
+from autolabel.evidence.sae import Coder, SparseCoder
 from autolabel.evidence.sae import coder as coder_module
-from autolabel.evidence.sae.coder import BLOCK_BYTES, Coder
+from autolabel.evidence.sae.coder import BLOCK_BYTES
 from tests.evidence.sae.cases import BY_NAME, CASES, Case
 
 BY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.case)

@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers.pytorch_utils import Conv1D
 
+from autolabel.errors import DataError
 from autolabel.evidence.sae import Coder, NeuronCoder
 
 HOOK = "layers.3.mlp.down_proj:input"
@@ -76,8 +78,34 @@ def test_the_id_follows_weights_bias_k_hookpoint_and_model() -> None:
 
 @pytest.mark.parametrize("k", [0, 11, -1])
 def test_a_k_beyond_the_neurons_is_refused(k: int) -> None:
-    with pytest.raises(ValueError, match=rf"k must be between 1 and the 10 neurons, found {k}"):
+    with pytest.raises(DataError, match=rf"k = {k}; expected between 1 and the 10 neurons of '{HOOK}'"):
         coder(k=k)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_linear_module_and_its_gpt_2_twin_give_the_same_neurons(bias: bool) -> None:
+    linear, twin = torch.nn.Linear(10, 4, bias=bias), Conv1D(4, 10)
+    twin.weight.data = linear.weight.data.T.contiguous()
+    twin.bias.data = linear.bias.data if bias else torch.zeros(4)
+    ours, theirs = (NeuronCoder.of_module(module, HOOK, "tiny", k=3) for module in (linear, twin))
+    code, out = ours.reconstruct(inputs())
+    same, out_of_twin = theirs.reconstruct(inputs())
+    assert torch.equal(code.features, same.features)
+    torch.testing.assert_close(out, out_of_twin)
+    torch.testing.assert_close(NeuronCoder.of_module(linear, HOOK, "tiny").reconstruct(inputs())[1], linear(inputs()).detach())
+    assert not out.requires_grad
+
+
+def test_a_module_without_a_weight_matrix_is_refused() -> None:
+    with pytest.raises(DataError, match=rf"'{HOOK}' belongs to a LayerNorm; neurons are read where a linear down projection"):
+        NeuronCoder.of_module(torch.nn.LayerNorm(4), HOOK, "tiny")
+
+
+def test_quantised_weights_are_refused() -> None:
+    linear = torch.nn.Linear(10, 4)
+    linear.weight = torch.nn.Parameter(torch.ones(4, 10, dtype=torch.int8), requires_grad=False)
+    with pytest.raises(DataError, match=r"are quantised \(torch\.int8\); load the model without quantization"):
+        NeuronCoder.of_module(linear, HOOK, "tiny")
 
 
 def test_a_copy_on_a_device_computes_the_same() -> None:
