@@ -132,10 +132,10 @@ def _blocks(contexts: Path, activations: Path, style: TokenStyle, skip: int, n: 
     reader = TokenReader(style)
     cursor: Cursor[pa.RecordBatch] | None = None
     first = skip
-    for ids, _, tokens in _contexts(contexts, skip, n):
+    for ids, documents, tokens in _contexts(contexts, skip, n):
         cursor = cursor or _cursor(activations, int(ids[0]), drop_earlier=skip > 0)
         entries = _entries(activations, contexts, cursor.take(int(ids[-1])), ids)
-        yield Block(first, list(map(reader.read, tokens)), entries, _name_of(activations, ids))
+        yield Block(first, documents, list(map(reader.read, tokens)), entries, _name_of(activations, ids))
         first += len(ids)
     if cursor is not None and cursor.next_key is not None:
         raise _no_such_context(activations, contexts, cursor.next_key)

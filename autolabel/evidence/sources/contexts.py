@@ -65,12 +65,12 @@ class Survey:
             n_duplicates=int((~first).sum()),
         )
 
-    def context(self, row: int, text: Text, source_name: str, seed: int, shares: Mapping[Split, float]) -> Context:
-        """The context in a row of the files."""
-        name, source, n_tokens = int(self.hashes[row]), int(self.sources[row]), len(text.token_ids)
+    def context(self, row: int, text: Text, name: str, origin: str, seed: int, shares: Mapping[Split, float]) -> Context:
+        """The context in a row of the files; `name` is its document's id, `origin` the name of the whole source."""
+        own, source, n_tokens = int(self.hashes[row]), int(self.sources[row]), len(text.token_ids)
         split = split_of(source, seed, shares)
-        document = Document(name, source, source_name, split, text.text, text.token_ids, text.bounds)
-        offset = grid_offset(name, 0)
+        document = Document(own, source, origin, split, text.text, text.token_ids, text.bounds, name)
+        offset = grid_offset(own, 0)
         return Context(document, 0, n_tokens, offset, max(n_tokens - offset, 0) // TILE_TOKENS, 0)
 
     def counts(self, seed: int, shares: Mapping[Split, float]) -> SourceCounts:

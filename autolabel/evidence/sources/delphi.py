@@ -131,7 +131,8 @@ def _blocks(files: list[CacheFile], vocabulary: Vocabulary, skip: int, n: int) -
         positions = entries.positions - starts[rows]
         is_bos = (positions == -1) & (starts[rows] == 1)
         entries = Entries(rows, positions, entries.features, entries.values)[~is_bos]
-        yield Block(first, texts, entries, _name_of(files[0], first))
+        names = [f"row {row}" for row in range(first, first + len(texts))]
+        yield Block(first, names, texts, entries, _name_of(files[0], first))
     for file, cursor in zip(files, cursors, strict=True):
         if cursor.next_key is not None and skip < n_rows:
             raise DataError(

@@ -32,6 +32,7 @@ class _Contexts:
     """The contexts of an export file."""
 
     texts: list[Text] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     entries: list[Entries] = field(default_factory=list)
     known: dict[tuple[str, bytes], int] = field(default_factory=dict)
@@ -42,6 +43,7 @@ class _Contexts:
         row = self.known.setdefault((text.text, text.token_ids.tobytes()), len(self.texts))
         if row == len(self.texts):
             self.texts.append(text)
+            self.names.append(line.name)
             self.places.append(line.where)
         if (row, line.feature) in self.shown:
             return
@@ -58,7 +60,9 @@ class _Contexts:
         start, end = np.searchsorted(self.entries[0].rows, [first, first + n])
         part = self.entries[0][start:end]
         entries = Entries(part.rows - first, part.positions, part.features, part.values)
-        return Block(before + first, self.texts[first : first + n], entries, self.places[first : first + n].__getitem__)
+        places = self.places[first : first + n]
+        names = self.names[first : first + n]
+        return Block(before + first, names, self.texts[first : first + n], entries, places.__getitem__)
 
 
 class _Export:

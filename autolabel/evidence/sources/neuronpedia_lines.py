@@ -24,13 +24,24 @@ _MAX_LINE_BYTES = 1 << 24
 class Line:
     """A feature in a context."""
 
-    where: str
-    """File and number of the line, for messages."""
+    path: Path
+    number: int
+    """Place of the line in the file, from 1."""
     origin: tuple[str | None, str | None]
     """Model and source as Neuronpedia names them."""
     feature: int
     tokens: list[str]
     values: NDArray[np.float32]
+
+    @property
+    def where(self) -> str:
+        """File and number of the line, for messages."""
+        return f"'{self.path}' line {self.number}"
+
+    @property
+    def name(self) -> str:
+        """File and number of the line, to find it again."""
+        return f"{self.path.name}:{self.number}"
 
 
 def export_lines(path: Path) -> Iterator[Line]:
@@ -44,7 +55,7 @@ def export_lines(path: Path) -> Iterator[Line]:
         with opener(path, "rb") as file:
             for number, content in enumerate(_limited(path, file), 1):
                 if content.strip():
-                    yield _line(content, f"'{path}' line {number}")
+                    yield _line(content, path, number)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise DataError(f"'{path}' is truncated or no gzip file ({error}); fetch it again") from None
     except OSError as error:
@@ -58,7 +69,8 @@ def _limited(path: Path, file: IO[bytes]) -> Iterator[bytes]:
         yield content
 
 
-def _line(content: bytes, where: str) -> Line:
+def _line(content: bytes, path: Path, number: int) -> Line:
+    where = f"'{path}' line {number}"
     try:
         record = json.loads(content)
     except (ValueError, RecursionError) as error:
@@ -78,7 +90,7 @@ def _line(content: bytes, where: str) -> Line:
     if not all(isinstance(part, str | None) for part in origin):
         raise DataError(f"{where}: modelId and layer must be text")
     start = int(bool(tokens) and tokens[0] in FIRST_TOKENS)
-    return Line(where, origin, int(index), tokens[start:], values[start:])
+    return Line(path, number, origin, int(index), tokens[start:], values[start:])
 
 
 def _numbers(values: Any) -> NDArray[np.float32] | None:

@@ -49,7 +49,9 @@ class Block:
 
     first: int
     """Contexts of the files before this block."""
-    texts: list[Text]
+    names: Sequence[str]
+    """What the files call each context's document, for `Document.name`."""
+    texts: Sequence[Text]
     entries: Entries
     where: Callable[[int], str]
     """How a context of the block is called in messages: file and context."""
@@ -98,8 +100,8 @@ class Source:
             if not chosen.any():
                 continue
             contexts = [
-                self.survey.context(row, text, self.name, seed, shares)
-                for row, text, is_chosen in zip(rows, block.texts, chosen, strict=True)
+                self.survey.context(row, text, name, self.name, seed, shares)
+                for row, text, name, is_chosen in zip(rows, block.texts, block.names, chosen, strict=True)
                 if is_chosen
             ]
             entries = entries[chosen[entries.rows]]

@@ -90,7 +90,7 @@ class ActivationWriter:
             raise DataError(f"{where}: document_id and every token must be text; decode token ids with the model's tokenizer")
         require_length(where, len(tokens))
         entries = _entries(where, _array(positions), _array(features), _array(values))
-        block = Block(0, [self._reader.read(tokens)], entries, lambda _: where)
+        block = Block(0, [document_id], [self._reader.read(tokens)], entries, lambda _: where)
         self._entries.append((number, checked(block, MAX_FEATURES, self._negative)))
         self._contexts.append((number, document_id, list(tokens)))
         self._last_id = number

@@ -89,6 +89,8 @@ def test_contexts_of_a_document_share_its_split_and_have_names_of_their_own(tmp_
     contexts = [(i, f"doc {i // 4}", [f" {i}", " word"]) for i in range(400)]
     source = opened(write(tmp_path / "w", contexts, ACTIVATIONS[:0]), d_sae=1)
     documents = [c.document for batch in batches(source, 64) for c in batch.contexts]
+    assert [d.name for d in documents] == [document_id for _, document_id, _ in contexts]
+    assert {d.source for d in documents} == {"w"}
     assert len({d.hash for d in documents}) == 400
     assert len({d.source_hash for d in documents}) == 100
     assert all(d.split == split_of(d.source_hash, SEED, SHARES) for d in documents)

@@ -56,7 +56,7 @@ def test_what_delphi_had_in_memory_comes_back(folder: Path, batch_contexts: int,
     positions = positions - (rows == BOS_ROW)
     read = batches(cache(folder), batch_contexts, skip)
     contexts = [context for batch in read for context in batch.contexts]
-    assert len(contexts) == max(8 - skip, 0)
+    assert [context.document.name for context in contexts] == [f"row {row}" for row in range(skip, 8)]
     numbers = {context.document.hash: skip + i for i, context in enumerate(contexts)}
     found = [
         (numbers[batch.contexts[row].document.hash], position, feature, value)

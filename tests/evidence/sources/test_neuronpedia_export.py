@@ -78,6 +78,7 @@ def test_a_text_of_a_later_file_is_another_document_of_the_same_split(tmp_path: 
     source = published(export(tmp_path / "s", [line("0", DOG, [1, 0, 0])], [line("9", CAT, [1, 0]), line("8", DOG, [0, 0, 2])]))
     documents = [context.document for batch in batches(source) for context in batch.contexts]
     assert [document.text for document in documents] == ["".join(DOG), "".join(CAT), "".join(DOG)]
+    assert [document.name for document in documents] == ["batch-0.jsonl.gz:1", "batch-1.jsonl.gz:1", "batch-1.jsonl.gz:2"]
     assert len({document.hash for document in documents}) == 3
     assert documents[0].source_hash == documents[2].source_hash == document_hash("".join(DOG))
     assert documents[0].split == documents[2].split == split_of(documents[0].source_hash, SEED, SHARES)
