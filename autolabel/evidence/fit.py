@@ -14,6 +14,7 @@ from autolabel.evidence.subject import Subject
 
 GATE_TOKENS = 2048
 _BATCH_CONTEXTS = 4
+"""At most; fewer when so many long contexts hold more tokens than are wanted."""
 _POWER_STEPS = 50
 
 
@@ -58,7 +59,7 @@ def sample(
     bos: bool = True,
     n_tokens: int = GATE_TOKENS,
 ) -> Sample:
-    """About `n_tokens` tokens of `documents`, if there are so many, read at every hookpoint in one pass; of whole batches, every nth.
+    """About `n_tokens` tokens of `documents`, if there are so many, read at every hookpoint in one pass; of longer contexts, every nth token.
 
     Raises:
         DataError: there is no token, or the model lacks a hookpoint.
@@ -67,7 +68,8 @@ def sample(
     tokens: dict[str, list[torch.Tensor]] = {hookpoint: [] for hookpoint in limits}
     first: dict[str, list[torch.Tensor]] = {hookpoint: [] for hookpoint in limits}
     n = 0
-    with closing(run_contexts_at(subject, limits, documents, context_tokens, _BATCH_CONTEXTS, bos)) as batches:
+    batch_contexts = max(1, min(_BATCH_CONTEXTS, n_tokens // context_tokens))
+    with closing(run_contexts_at(subject, limits, documents, context_tokens, batch_contexts, bos)) as batches:
         for batch in batches:
             for hookpoint, at in batch.items():
                 rows = at.activations[: len(at.contexts)]
