@@ -75,7 +75,7 @@ def _activations(subject: Subject, settings: TrainSettings, documents: list[Docu
         settings.subject.batch_contexts,
         limit,
     )
-    return (usable_tokens(batch) for batch in batches)
+    return (usable_tokens(batch).cpu() for batch in batches)
 
 
 def _provenance(settings: TrainSettings, counts: CorpusCounts, limit: float) -> dict[str, Any]:
