@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from autolabel.errors import DataError
-from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS
+from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS, MAX_FEATURES
 from autolabel.parts import locate
 
 DIRECTION_NAMES = ("directions", "W_dec")
@@ -71,6 +71,8 @@ def read_directions(path: Path, d_sae: int | None) -> NDArray[np.float32]:
         raise DataError(
             f"'{path}' holds {found.dtype} of shape {found.shape}, expected numbers of shape {expected}: a row per feature"
         )
+    if len(found) > MAX_FEATURES:
+        raise DataError(f"'{path}' holds {len(found)} directions, at most {MAX_FEATURES} are possible; a feature has one")
     directions = np.array(found, dtype=np.float32)
     bad = int((~np.isfinite(directions)).sum())
     if bad:

@@ -31,7 +31,7 @@ class Vocabulary:
         if name is None:
             raise DataError("the cache does not say which model it comes from; set [source] tokenizer to that model")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(locate(name))
+            tokenizer = AutoTokenizer.from_pretrained(locate(name), trust_remote_code=False)
             tokens = [token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]
         except (OSError, ValueError, KeyError, TypeError, ImportError) as error:
             why = " ".join(str(error).split())[:300]

@@ -155,6 +155,16 @@ def test_a_tokenizer_that_cannot_be_loaded_is_named(folder: Path, tmp_path: Path
         cache(folder, tokenizer=str(tmp_path / "empty"))
 
 
+def test_code_that_a_tokenizer_brings_along_is_not_run(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "evil").mkdir()
+    config = {"tokenizer_class": "Evil", "auto_map": {"AutoTokenizer": ["evil.Evil", None]}}
+    (tmp_path / "evil" / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "evil" / "evil.py").write_text(f"open({str(tmp_path / 'was_run')!r}, 'w')\n\nclass Evil:\n    ...\n")
+    with pytest.raises(DataError, match=r"cannot load the tokenizer '.*evil'"):
+        cache(folder, tokenizer=str(tmp_path / "evil"))
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_a_word_piece_tokenizer_is_refused(folder: Path, tmp_path: Path) -> None:
     pieces = Tokenizer(models.WordPiece({"[UNK]": 0, "dog": 1, "##s": 2}, unk_token="[UNK]"))
     PreTrainedTokenizerFast(tokenizer_object=pieces).save_pretrained(tmp_path / "bert")

@@ -215,6 +215,14 @@ def test_directions_that_are_none_are_refused(tmp_path: Path, name: str, save: C
         opened(tmp_path / "w", directions=str(tmp_path / name), d_sae=5)
 
 
+def test_more_directions_than_features_can_be_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.sources.files.MAX_FEATURES", 4)
+    write_activations(tmp_path, [(0, "a", DOG)], [(0, 3, [1], [0.5])])
+    np.save(tmp_path / "directions.npy", DIRECTIONS)
+    with pytest.raises(DataError, match=r"directions\.npy' holds 5 directions, at most 4 are possible"):
+        opened(tmp_path)
+
+
 def promise_too_much(path: Path) -> None:
     """A header that speaks of a terabyte, and no numbers."""
     with path.open("wb") as file:
