@@ -11,7 +11,7 @@ from autolabel.evidence.firings import FiringBatch
 from autolabel.records import Split
 
 SourceKind = Literal["activations", "imported"]
-"""As in `saes.kind`: files of one's own, or what another tool has made."""
+"""As in `saes.kind`: files of one's own, or what another program has made."""
 MAX_CONTEXT_TOKENS = 8192
 MAX_FEATURES = 1 << 24
 """Larger feature indices are refused: what is kept per feature would fill the memory, and no dictionary is that wide."""
