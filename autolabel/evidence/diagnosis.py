@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from autolabel.evidence.corpus import Document
+from autolabel.evidence.examine import begins_with_bos, examine, fit_sample, hookpoints_of
 from autolabel.evidence.fit import Fit, sample
-from autolabel.evidence.gate_report import GateReport, begins_with_bos, examine, fit_sample, hookpoints_of
+from autolabel.evidence.gate_report import GateReport
 from autolabel.evidence.sae import SparseCoder
 from autolabel.evidence.subject import Subject
 

@@ -7,8 +7,9 @@ from itertools import islice
 from autolabel.errors import GateRefused
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.diagnosis import diagnose
+from autolabel.evidence.examine import examine
 from autolabel.evidence.fit import sample
-from autolabel.evidence.gate_report import GateReport, examine
+from autolabel.evidence.gate_report import GateReport
 from autolabel.evidence.sae import Coder, SparseCoder
 from autolabel.evidence.subject import Subject
 

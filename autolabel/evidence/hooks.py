@@ -2,13 +2,15 @@
 
 A canonical name is a module path relative to the base model, and a side of the module: `layers.12` (its output, the first of a
 tuple), `layers.12.mlp.down_proj:input` (the hidden states that go in) or `layers.12.post_attention_layernorm:normalized` (what a norm
-makes of its input before its own weight and bias). The invariant: two names of one place resolve to the same canonical name.
+makes of its input before its own weight and bias). The invariant: a name means the tensor that its own library reads under it.
 """
 
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from autolabel.evidence.hook_tables import ALIASES, FAMILIES, GUESSES, LAYER_ALONE
 
 Side = Literal["output", "input", "normalized"]
 _SIDES: dict[str, Side] = {
@@ -23,111 +25,6 @@ _WRAPPERS = ("model", "base_model", "transformer", "gpt_neox", "language_model",
 """What may stand before a path relative to the base model, once or several times."""
 _OTHER_SENSES = ("vision", "visual", "audio")
 """Parts of a model that reads more than text, whose layers are never meant."""
-
-_LLAMA = {
-    "hook_embed": "embed_tokens",
-    "ln_final.hook_normalized": "norm:normalized",
-    "hook_resid_pre": "layers.{L}:input",
-    "hook_resid_mid": "layers.{L}.post_attention_layernorm:input",
-    "hook_resid_post": "layers.{L}",
-    "hook_attn_out": "layers.{L}.self_attn",
-    "hook_mlp_in": "layers.{L}.post_attention_layernorm:input",
-    "hook_mlp_out": "layers.{L}.mlp",
-    "attn.hook_in": "layers.{L}.self_attn:input",
-    "attn.hook_out": "layers.{L}.self_attn",
-    "attn.hook_z": "layers.{L}.self_attn.o_proj:input",
-    "mlp.hook_in": "layers.{L}.mlp:input",
-    "mlp.hook_out": "layers.{L}.mlp",
-    "mlp.hook_pre": "layers.{L}.mlp.gate_proj",
-    "mlp.hook_post": "layers.{L}.mlp.down_proj:input",
-    "ln1.hook_normalized": "layers.{L}.input_layernorm:normalized",
-    "ln2.hook_normalized": "layers.{L}.post_attention_layernorm:normalized",
-}
-"""TransformerLens' name of a hook → where it is; within a layer, the name follows `blocks.L.`."""
-_GEMMA = _LLAMA | {"hook_embed": "layers.0:input"}
-"""TransformerLens scales Gemma's embeddings by √d before this hook; what enters the first layer is scaled in every version."""
-_GEMMA2 = _GEMMA | {
-    "hook_resid_mid": "layers.{L}.pre_feedforward_layernorm:input",
-    "hook_mlp_in": "layers.{L}.pre_feedforward_layernorm:input",
-    "ln2.hook_normalized": "layers.{L}.pre_feedforward_layernorm:normalized",
-    "hook_attn_out": "layers.{L}.post_attention_layernorm",
-    "hook_mlp_out": "layers.{L}.post_feedforward_layernorm",
-}
-"""Attention and MLP have a norm after them as well; what is added to the residual stream comes out of that norm."""
-_GPT2 = {
-    "hook_embed": "wte",
-    "hook_pos_embed": "wpe",
-    "ln_final.hook_normalized": "ln_f:normalized",
-    "hook_resid_pre": "h.{L}:input",
-    "hook_resid_mid": "h.{L}.ln_2:input",
-    "hook_resid_post": "h.{L}",
-    "hook_attn_out": "h.{L}.attn",
-    "hook_mlp_in": "h.{L}.ln_2:input",
-    "hook_mlp_out": "h.{L}.mlp",
-    "attn.hook_in": "h.{L}.attn:input",
-    "attn.hook_out": "h.{L}.attn",
-    "attn.hook_z": "h.{L}.attn.c_proj:input",
-    "mlp.hook_in": "h.{L}.mlp:input",
-    "mlp.hook_out": "h.{L}.mlp",
-    "mlp.hook_pre": "h.{L}.mlp.c_fc",
-    "mlp.hook_post": "h.{L}.mlp.c_proj:input",
-    "ln1.hook_normalized": "h.{L}.ln_1:normalized",
-    "ln2.hook_normalized": "h.{L}.ln_2:normalized",
-}
-_NEOX = {
-    "hook_embed": "embed_in",
-    "ln_final.hook_normalized": "final_layer_norm:normalized",
-    "hook_resid_pre": "layers.{L}:input",
-    "hook_resid_post": "layers.{L}",
-    "hook_attn_out": "layers.{L}.attention",
-    "hook_mlp_in": "layers.{L}.post_attention_layernorm:input",
-    "hook_mlp_out": "layers.{L}.mlp",
-    "attn.hook_in": "layers.{L}.attention:input",
-    "attn.hook_out": "layers.{L}.attention",
-    "attn.hook_z": "layers.{L}.attention.dense:input",
-    "mlp.hook_in": "layers.{L}.mlp:input",
-    "mlp.hook_out": "layers.{L}.mlp",
-    "mlp.hook_pre": "layers.{L}.mlp.dense_h_to_4h",
-    "mlp.hook_post": "layers.{L}.mlp.dense_4h_to_h:input",
-    "ln1.hook_normalized": "layers.{L}.input_layernorm:normalized",
-    "ln2.hook_normalized": "layers.{L}.post_attention_layernorm:normalized",
-}
-"""Attention and MLP read the same residual stream, so there is no `hook_resid_mid`."""
-_FAMILIES = {
-    "llama": _LLAMA,
-    "mistral": _LLAMA,
-    "qwen2": _LLAMA,
-    "qwen3": _LLAMA,
-    "gemma": _GEMMA,
-    "gemma2": _GEMMA2,
-    "gemma3": _GEMMA2,
-    "gemma3_text": _GEMMA2,
-    "gpt2": _GPT2,
-    "gpt_neox": _NEOX,
-}
-_GUESSES = (_GEMMA2, _LLAMA, _NEOX, _GPT2)
-"""A model of an unknown type is taken for the first of these whose attention, MLP and norms it all has; the load gate is the judge."""
-_LAYER_ALONE = (
-    {"hook_resid_pre": "layers.{L}:input", "hook_resid_post": "layers.{L}"},
-    {"hook_resid_pre": "h.{L}:input", "hook_resid_post": "h.{L}"},
-    {"hook_resid_pre": "blocks.{L}:input", "hook_resid_post": "blocks.{L}"},
-)
-"""What is known of a model that looks like none of them."""
-
-_ALIASES = {
-    "hook_in": "hook_resid_pre",
-    "hook_out": "hook_resid_post",
-    "resid_pre": "hook_resid_pre",
-    "resid_mid": "hook_resid_mid",
-    "resid_post": "hook_resid_post",
-    "resid": "hook_resid_post",
-    "mlp_out": "mlp.hook_out",
-    "mlp": "mlp.hook_out",
-    "attn_out": "attn.hook_out",
-    "attention_out": "attn.hook_out",
-    "attn": "attn.hook_out",
-}
-"""Other names of the same places: those of newer TransformerLens and those of dictionary_learning, which reads modules' own outputs."""
 _SUBMODULE = re.compile(r"(resid_pre|resid_mid|resid_post|resid|mlp_out|mlp|attn_out|attention_out|attn)_(?:layer_)?(\d+)")
 """dictionary_learning's `resid_post_layer_5`, `mlp_3`."""
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
@@ -220,7 +117,7 @@ def _transformer_lens(name: str, model_type: str, modules: Collection[str]) -> H
         layer, hook = int(submodule[2]), submodule[1]
     else:
         layer, hook = 0, "hook_embed" if name == "embed" else name
-    template = _templates(model_type, modules).get(_ALIASES.get(hook, hook))
+    template = _templates(model_type, modules).get(ALIASES.get(hook, hook))
     if template is None or ("{L}" in template) != bool(block or submodule):
         return None
     return _templated(template, layer, modules)
@@ -231,11 +128,11 @@ def _templated(template: str, layer: int, modules: Collection[str]) -> Hookpoint
 
 
 def _templates(model_type: str, modules: Collection[str]) -> dict[str, str]:
-    if model_type in _FAMILIES:
-        return _FAMILIES[model_type]
+    if model_type in FAMILIES:
+        return FAMILIES[model_type]
     telling = ("attn.hook_z", "mlp.hook_post", "hook_mlp_in", "hook_mlp_out", "hook_attn_out", "ln1.hook_normalized")
-    candidates = [family for family in _GUESSES if all(_templated(family[hook], 0, modules) for hook in telling)]
-    alone = [family for family in _LAYER_ALONE if _templated(family["hook_resid_post"], 0, modules)]
+    candidates = [family for family in GUESSES if all(_templated(family[hook], 0, modules) for hook in telling)]
+    alone = [family for family in LAYER_ALONE if _templated(family["hook_resid_post"], 0, modules)]
     return next(iter([*candidates, *alone]), {})
 
 

@@ -7,8 +7,8 @@ import torch
 from autolabel.errors import DataError, GateRefused
 from autolabel.evidence.batches import OUTLIER_FACTOR, run_contexts, usable_tokens
 from autolabel.evidence.corpus import Document
+from autolabel.evidence.examine import rule_of
 from autolabel.evidence.gate import GateReport, measure, norm_limit, require_pass
-from autolabel.evidence.gate_report import rule_of
 from autolabel.evidence.sae import SparseCoder
 from autolabel.evidence.sae.neurons import NeuronCoder
 from autolabel.evidence.subject import Subject
