@@ -4,6 +4,7 @@ from typing import Literal
 
 from autolabel.config import SaeSettings
 from autolabel.evidence.sae import Coder, load_sae
+from autolabel.evidence.sae.neurons import NeuronCoder
 from autolabel.evidence.subject import Subject
 
 
@@ -13,7 +14,10 @@ def open_coder(settings: SaeSettings, subject: Subject) -> Coder:
     Raises:
         DataError: its files cannot be used, or the model has no such place.
     """
-    return load_sae(settings.path, settings.hookpoint).to(subject.device)
+    if settings.kind == "neurons":
+        hookpoint = settings.hookpoint or ""
+        return NeuronCoder.of_module(subject.module_at(hookpoint), hookpoint, subject.name, settings.k)
+    return load_sae(settings.path, settings.hookpoint, settings.subfolder).to(subject.device)
 
 
 def kind_of(coder: Coder) -> Literal["sae", "transcoder", "neurons"]:

@@ -8,12 +8,16 @@ from typing import Any
 import torch
 
 from autolabel.config import Settings, SourceSettings
+from autolabel.errors import DataError
 from autolabel.evidence.collect import set_row
 from autolabel.evidence.collector import Collector
+from autolabel.evidence.corpus import MIN_DOCUMENTS_PER_SPLIT
 from autolabel.evidence.finishing import Evidence, Source, finished_tables
 from autolabel.evidence.sources import ActivationFiles, SourceCounts, open_source
 from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.hashing import content_id
+from autolabel.records import SPLITS
+from autolabel.sampling import TILE_TOKENS
 
 BATCH_CONTEXTS = 64
 
@@ -31,6 +35,7 @@ class FileCollection:
         self._source_settings = settings.source_or_refuse
         self._source = open_source(self._source_settings)
         self._counts: SourceCounts = self._source.counts(settings.seed, self._source_settings.shares)
+        self._require_splits()
         self._sae_id = _sae_id(self._source)
         self._corpus_id = content_id("corpus", self._source.content_hash)
         determinants = [self._sae_id, self._corpus_id, settings.seed, self._collection()]
@@ -64,6 +69,18 @@ class FileCollection:
         files, found = finished_tables(self.evidence_set_id, described, collector, self._checkpoint.folder / "tables")
         evidence_set = set_row(self.evidence_set_id, self._sae_id, self._corpus_id, self._collection(), collector, found)
         return Evidence(self._sae_row(), self._corpus_row(collector), evidence_set, files)
+
+    def _require_splits(self) -> None:
+        """Refuse files whose documents cannot be split; where nothing can be scored, there is nothing to split for."""
+        if not self._source.complete:
+            return
+        for split in SPLITS:
+            documents, tiles = self._counts.source_documents_by_split[split], self._counts.tiles_by_split[split]
+            if documents < MIN_DOCUMENTS_PER_SPLIT or tiles == 0:
+                raise DataError(
+                    f"'{self._source_settings.path}': the {split} split holds {documents} documents with {tiles} tiles of {TILE_TOKENS} "
+                    f"tokens, at least {MIN_DOCUMENTS_PER_SPLIT} documents and a tile are needed; add contexts of other documents"
+                )
 
     def _collection(self) -> dict[str, Any]:
         return {**self._settings.evidence.model_dump(mode="json"), "split_shares": self._source_settings.shares}
@@ -107,4 +124,4 @@ def file_sae_id(settings: SourceSettings) -> str:
 
 
 def _sae_id(source: ActivationFiles) -> str:
-    return content_id("sae", [source.kind, source.format, source.content_hash])
+    return content_id("sae", [source.kind, source.format, source.content_hash, source.d_sae, source.config])

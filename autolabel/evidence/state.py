@@ -175,10 +175,10 @@ def merge_shard(url: str, collector: Collector, identity: str, folder: Path) -> 
             shard = Collector(collector.d_sae, collector.settings, collector.seed, spill)
             _restore(shard, tables, manifest, url)
             with filesystem.open(f"{path}/tiles.parquet", "rb") as file:
-                for batch in pq.ParquetFile(file).iter_batches(8192):
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(8192):
                     spill.add_tiles(batch.cast(TILE_SCHEMA))
             with filesystem.open(f"{path}/pairs.parquet", "rb") as file:
-                for batch in pq.ParquetFile(file).iter_batches(1 << 16):
+                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(1 << 16):
                     spill.add_pairs(pairs_in(batch))
             collector.merge(shard)
 

@@ -140,6 +140,14 @@ class Subject:
         """
         self.resolve(hookpoint)
 
+    def module_at(self, hookpoint: str) -> torch.nn.Module:
+        """The module whose input or output a hookpoint is.
+
+        Raises:
+            DataError: the model has no such place.
+        """
+        return self._base.get_submodule(self.resolve(hookpoint).module)
+
     def other_layers(self, hookpoint: str) -> list[Hookpoint]:
         """The same place in every other layer."""
         return in_other_layers(self.resolve(hookpoint), self._module_names)

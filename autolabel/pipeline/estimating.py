@@ -136,7 +136,7 @@ def evidence_at_hand(settings: Settings, database: Database) -> str:
         return (named or sets)[0].evidence_set_id
     if not sets:
         raise ConfigError(_no_evidence(settings))
-    raise ConfigError(f"{settings.db} holds evidence for {len(sets)} SAEs, none collected from {_described(settings)}; {_ADVICE}")
+    raise ConfigError(f"{settings.db} holds evidence for {len(sets)} SAEs, none collected with {_described(settings)}; {_ADVICE}")
 
 
 def _no_evidence(settings: Settings) -> str:
