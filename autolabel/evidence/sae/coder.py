@@ -9,6 +9,7 @@ import torch
 
 from autolabel.evidence.sae.interface import SparseActivations
 from autolabel.evidence.sae.scaling import Normalisation, Undo, normalise
+from autolabel.evidence.sae.scratch import SCRATCH
 from autolabel.evidence.sae.selecting import Entries, above, largest, largest_of_groups
 from autolabel.hashing import canonical_json, content_id
 
@@ -133,7 +134,7 @@ class SparseCoder:
         not depend on the others.
         """
         rows = self._block_rows
-        pre = torch.empty((rows, self.d_sae), device=self.device)
+        pre = SCRATCH.take("pre-activations", (rows, self.d_sae), torch.float32, self.device)
         parts = []
         for start in range(0, len(x), rows):
             block = x[start : start + rows].to(self.device, torch.float32)

@@ -5,6 +5,8 @@ The invariant: what is chosen for a row depends on that row alone, and of equal 
 
 import torch
 
+from autolabel.evidence.sae.scratch import SCRATCH
+
 _WORD = 8
 _CHUNK = 32
 _CHUNKS_FROM = 512
@@ -18,7 +20,8 @@ Entries = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 def above(pre: torch.Tensor, threshold: torch.Tensor | float) -> Entries:
     """The entries of `pre`, shape (rows, d_sae), contiguous, that exceed `threshold`, a number or shape (d_sae,)."""
     d_sae = pre.shape[1]
-    mask = pre > threshold
+    mask = SCRATCH.take("above", tuple(pre.shape), torch.bool, pre.device)
+    torch.gt(pre, threshold, out=mask)
     if d_sae % _WORD:
         found_rows, features = mask.nonzero(as_tuple=True)
         return found_rows, features, pre[found_rows, features]

@@ -1,5 +1,6 @@
 """The canonical form: blocks, normalisation, hashes, devices."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -74,6 +75,27 @@ def test_dense_values_of_a_wide_sae_stay_within_the_limit(monkeypatch: pytest.Mo
     monkeypatch.setattr(coder_module, "largest", spy)
     assert len(coder.encode(inputs(300)).values) == 900
     assert seen == [BLOCK_BYTES, BLOCK_BYTES]
+
+
+@pytest.mark.parametrize("case", ["saelens-topk", "saelens-jumprelu", "saelens-gated"])
+def test_memory_that_is_used_again_changes_no_result_that_was_given_out(case: str) -> None:
+    coder, x = BY_NAME[case].load(), BY_NAME[case].expected()["x"]
+    with torch.inference_mode():
+        first = coder.encode(x)
+    kept = [column.clone() for column in first]
+    coder.encode(-2 * x)
+    plain(architecture="relu", k=None).encode(inputs(7))
+    assert all(torch.equal(column, copy) for column, copy in zip(first, kept, strict=True))
+    assert all(torch.equal(column, copy) for column, copy in zip(coder.encode(x), kept, strict=True))
+
+
+def test_threads_do_not_share_memory() -> None:
+    cases = [BY_NAME[name] for name in ("saelens-topk", "saelens-jumprelu", "saelens-standard", "saelens-transcoder")]
+    work = [(case.load(), case.expected()["x"].repeat(20, 1)) for case in cases]
+    alone = [coder.encode(x).values for coder, x in work]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda job: job[0].encode(job[1]).values, work * 8))
+    assert all(torch.equal(values, alone[i % 4]) for i, values in enumerate(together))
 
 
 def test_half_precision_input_and_no_input() -> None:
