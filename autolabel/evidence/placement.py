@@ -3,6 +3,7 @@
 The invariant: the number format follows from the settings and from what the hardware says it can do, never from a timing.
 """
 
+import logging
 from importlib.util import find_spec
 from typing import Any
 
@@ -79,6 +80,8 @@ def _has_bfloat16(device: torch.device) -> bool:
 
 def _quantization(how: str, dtype: torch.dtype) -> BitsAndBytesConfig:
     if how == "8bit":
+        # It warns of every product of every layer that its input was cast from bfloat16, which is how it works.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype)
 

@@ -1,5 +1,6 @@
 """What reaches `from_pretrained`, and where token ids go: without a GPU, by looking at the arguments."""
 
+import logging
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -45,6 +46,7 @@ def test_eight_bits_on_the_device_of_the_settings() -> None:
     assert quantization.load_in_8bit
     assert not quantization.load_in_4bit
     assert arguments["device_map"] == {"": CUDA}
+    assert not logging.getLogger("bitsandbytes.autograd._functions").isEnabledFor(logging.WARNING)
 
 
 @pytest.mark.usefixtures("everything_installed")
