@@ -38,7 +38,8 @@ def capture(base: torch.nn.Module, token_ids: torch.Tensor, points: Sequence[Hoo
 
     handles: list[RemovableHandle] = []
     try:
-        handles += [_hooked(base.get_submodule(point.module), point, keeper(point)) for point in wanted]
+        for point in wanted:
+            handles.append(_hooked(base.get_submodule(point.module), point, keeper(point)))
         base(token_ids, use_cache=False)
     except _Complete:
         return found

@@ -64,14 +64,14 @@ def _without_a_mistake_in_the_rule(coder: SparseCoder) -> Iterator[Variant]:
         how = "not subtracted from" if coder.subtract_b_dec else "subtracted from"
         other = replace(coder, subtract_b_dec=not coder.subtract_b_dec)
         yield Variant(other, f"with b_dec {how} the input", _in_the_files(coder, "apply_b_dec_to_input", other.subtract_b_dec))
-    encoder, decoder = coder.W_enc.T.contiguous(), coder.W_dec.T.contiguous()
-    transposed = "transpose it in the SAE's file"
     if coder.d_in == coder.d_sae:
-        yield Variant(replace(coder, W_enc=encoder), "with W_enc transposed", transposed)
+        encoder = replace(coder, W_enc=coder.W_enc.T.contiguous())
+        yield Variant(encoder, "with W_enc transposed", "transpose it in the SAE's file")
     if coder.d_out == coder.d_sae:
-        yield Variant(replace(coder, W_dec=decoder), "with W_dec transposed", transposed)
+        decoder = replace(coder, W_dec=coder.W_dec.T.contiguous())
+        yield Variant(decoder, "with W_dec transposed", "transpose it in the SAE's file")
     if coder.d_in == coder.d_out == coder.d_sae:
-        both = replace(coder, W_enc=encoder, W_dec=decoder)
+        both = replace(coder, W_enc=coder.W_enc.T.contiguous(), W_dec=coder.W_dec.T.contiguous())
         yield Variant(both, "with W_enc and W_dec transposed", "transpose both in the SAE's file")
     bos = begins_with_bos(coder)
     where = "without BOS" if bos else "with BOS"
@@ -103,10 +103,11 @@ def _promising(
 ) -> list[Variant]:
     """The variants that fit a few tokens best, the best first."""
     own_bos = begins_with_bos(coder)
-    candidates = [variant for variant in variants(subject, coder) if refused or begins_with_bos(variant.coder) == own_bos]
-    places = {place for variant in candidates for place in hookpoints_of(variant.coder)} | set(hookpoints_of(coder))
+    wanted = [variant for variant in variants(subject, coder) if refused or begins_with_bos(variant.coder) == own_bos]
+    places = subject.readable(sorted({place for one in [coder, *(v.coder for v in wanted)] for place in hookpoints_of(one)}))
+    candidates = [variant for variant in wanted if set(hookpoints_of(variant.coder)) <= set(places)]
     length = min(context_tokens, _SCREENING_CONTEXT)
-    tokens = {own_bos: sample(subject, sorted(places), documents, length, own_bos, SCREENING_TOKENS)}
+    tokens = {own_bos: sample(subject, places, documents, length, own_bos, SCREENING_TOKENS)}
     if refused:
         tokens[not own_bos] = sample(subject, hookpoints_of(coder), documents, length, not own_bos, SCREENING_TOKENS)
     own = fit_sample(coder, tokens[own_bos])

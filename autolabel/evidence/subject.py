@@ -113,14 +113,29 @@ class Subject:
         Each answer, shape (batch, tokens, d), is in the model's number format and where the model made it.
 
         Raises:
-            DataError: the model has no such place; the message lists some it has.
+            DataError: the model has no such place; the message lists some it has. Or no vector for each token is there.
         """
         points = {name: self.resolve(name) for name in hookpoints}
         found = capture(self._base, token_ids.to(self.device), list(points.values()))
         for name, point in points.items():
             if point not in found:
                 raise DataError(f"the module '{name}' of '{self.name}' is never run in a forward pass; choose another hookpoint")
+            if found[point].dim() != 3 or found[point].shape[:2] != token_ids.shape:
+                shape = tuple(found[point].shape)
+                raise DataError(f"'{name}' of '{self.name}' yields a tensor of shape {shape}, not a vector for each token")
         return {name: found[point] for name, point in points.items()}
+
+    def readable(self, hookpoints: Sequence[str]) -> list[str]:
+        """Those of `hookpoints` at which a forward pass yields a vector for each token."""
+        token_ids = torch.full((2, 2), self.first_token_id)
+
+        def can_be_read(names: Sequence[str]) -> bool:
+            try:
+                return bool(self.capture(token_ids, names))
+            except DataError:
+                return False
+
+        return list(hookpoints) if can_be_read(hookpoints) else [name for name in hookpoints if can_be_read([name])]
 
     def resolve(self, hookpoint: str) -> Hookpoint:
         """The place that a name from an SAE's files or from the settings means in this model.

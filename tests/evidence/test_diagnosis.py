@@ -8,6 +8,7 @@ import torch
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.diagnosis import variants
 from autolabel.evidence.gate import measure, require_pass
+from autolabel.evidence.hooks import Hookpoint
 from autolabel.evidence.sae import SparseCoder
 from autolabel.evidence.subject import Subject
 from tests.evidence.fitting import D_MODEL, fitted, transcoder
@@ -140,6 +141,15 @@ def test_an_l0_that_is_off_is_not_explained_by_a_place_that_fits_as_well(
     assert message.endswith(
         ": 8.0 features fire per token where its settings say 2; check [sae] path and hookpoint, or pass --force"
     )
+
+
+def test_places_that_cannot_be_read_are_passed_over(
+    subject: Subject, texts: list[Document], coder: SparseCoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unreadable = [Hookpoint("layers"), Hookpoint("rotary_emb"), Hookpoint("layers.1.mlp", "normalized")]
+    monkeypatch.setattr(subject, "same_layer", lambda _name: unreadable)
+    assert measure(subject, coder, texts, 96).problems() == []
+    assert "it fits at layers.1" in refusal(subject, replace(coder, hookpoint="layers.2"), texts)
 
 
 def test_a_hookpoint_outside_the_layers_is_compared_with_the_first(

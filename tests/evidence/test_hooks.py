@@ -276,6 +276,7 @@ def test_the_places_nearby_are_the_same_one_in_other_layers_and_others_in_the_sa
 
 def test_normalized_needs_a_norm() -> None:
     probe = Probe("llama")
+    before = n_hooks(probe)
     with pytest.raises(DataError, match=r"'layers\.0\.mlp:normalized' needs a norm, but the module 'layers\.0\.mlp' is a LlamaMLP"):
-        probe("layers.0.mlp:normalized")
-    assert not probe.modules["layers.0.mlp"]._forward_pre_hooks
+        capture(probe.base, probe.ids, [Hookpoint("layers.1"), Hookpoint("layers.0.mlp", "normalized")])
+    assert n_hooks(probe) == before

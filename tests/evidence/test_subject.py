@@ -167,6 +167,17 @@ def test_several_hookpoints_come_from_one_pass_by_the_names_given(subject: Subje
     assert found["layers.2"] is found["blocks.2.hook_resid_post"]
 
 
+def test_what_is_no_vector_for_each_token_is_refused(subject: Subject) -> None:
+    with pytest.raises(DataError, match=r"'rotary_emb' of .* yields a tensor of shape \(1, 9, 8\), not a vector for each token"):
+        subject.activations(tokens((2, 9)), "rotary_emb")
+
+
+def test_what_can_be_read_is_told_from_what_cannot(subject: Subject) -> None:
+    assert subject.readable(["layers.0", "layers.1.mlp:input"]) == ["layers.0", "layers.1.mlp:input"]
+    names = ["layers", "layers.0", "rotary_emb", "layers.0.mlp:normalized", "norm:normalized", "layers.77"]
+    assert subject.readable(names) == ["layers.0", "norm:normalized"]
+
+
 def test_what_is_captured_stays_in_the_models_number_format(subject_settings: SubjectSettings) -> None:
     low = Subject.load(subject_settings.model_copy(update={"dtype": "bfloat16"}))
     assert low.number_format == "bfloat16"
