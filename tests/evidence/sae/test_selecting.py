@@ -45,18 +45,19 @@ def test_the_largest_are_those_of_a_stable_sort(seed: int, rows: int, d_sae: int
 
 
 @pytest.mark.parametrize("d_sae", [4096, 32768])
-def test_equal_values_over_many_chunks_go_to_the_lowest_features(d_sae: int) -> None:
+def test_equal_values_everywhere_go_to_the_lowest_features(d_sae: int) -> None:
     _, features, values = largest(torch.full((3, d_sae), 2.5), 4)
     assert features.tolist() == [0, 1, 2, 3] * 3
     assert values.tolist() == [2.5] * 12
 
 
-def test_the_lower_of_two_equal_chunks_wins_wherever_they_lie() -> None:
-    pre = torch.full((62, 2048), -1.0)
-    for row in range(62):
-        pre[row, [32 * row + 5, 32 * row + 64]] = 2.5
+@pytest.mark.parametrize("apart", [1, 32, 255, 256, 257, 1024])
+def test_the_lower_of_two_equal_values_wins_wherever_they_lie(apart: int) -> None:
+    pre = torch.full((60, 2048), -1.0)
+    for row in range(60):
+        pre[row, [17 * row, 17 * row + apart]] = 2.5
     _, features, _ = largest(pre, 1)
-    assert features.tolist() == [32 * row + 5 for row in range(62)]
+    assert features.tolist() == [17 * row for row in range(60)]
 
 
 def test_rows_with_fewer_positive_entries_than_k_give_fewer() -> None:
