@@ -24,7 +24,6 @@ def load(folder: Path) -> SparseCoder:
     tensors = open_safetensors(folder / WEIGHTS_FILE)
     d_in, d_sae = tensors.matrix_shape("w_enc")
     _, d_out = tensors.matrix_shape("w_dec")
-    cfg.agree("width", d_sae)
     into, out = cfg.text("hf_hook_point_in"), cfg.text("hf_hook_point_out")
     affine = cfg.flag("affine_connection")
     return SparseCoder(
@@ -41,7 +40,7 @@ def load(folder: Path) -> SparseCoder:
         name=full_name(folder, local_parts=2),
         format=FORMAT,
         subject_model=_subject_model(cfg.text("model_name", "unknown")),
-        advertised_l0=cfg.number("l0"),
+        advertised_l0=cfg.number("l0") if isinstance(cfg.get("l0"), int | float) else None,
         config={**cfg.content, "activation_scale": "raw"},
         subtract_b_dec=False,
         prepend_bos=True,

@@ -57,6 +57,7 @@ def load(folder: Path) -> SparseCoder:
     architecture = _ARCHITECTURES[theirs]
     gated = architecture == "gated"
     normalisation, scale = _normalisation(cfg)
+    by_norm = architecture == "topk" and cfg.flag("rescale_acts_by_decoder_norm")
     hookpoint_out = cfg.text("metadata.hf_hook_name_out") or cfg.text("metadata.hook_name_out")
     if transcoder and not hookpoint_out:
         raise cfg.wrong("metadata.hook_name_out", "the hook whose activations this transcoder predicts")
@@ -77,9 +78,9 @@ def load(folder: Path) -> SparseCoder:
         format=FORMAT,
         subject_model=cfg.text("metadata.model_name", "unknown"),
         advertised_l0=_advertised_l0(folder, cfg, architecture, d_sae),
-        config={**cfg.content, "activation_scale": "raw"},
+        config={**cfg.content, "activation_scale": "times decoder norm" if by_norm else "raw"},
         subtract_b_dec=not transcoder and cfg.flag("apply_b_dec_to_input", default=True),
-        decoder_norm="scale" if architecture == "topk" and cfg.flag("rescale_acts_by_decoder_norm") else "none",
+        decoder_norm="scale" if by_norm else "none",
         normalisation=normalisation,
         input_scale=scale,
         prepend_bos=cfg.optional_flag("metadata.prepend_bos"),

@@ -26,6 +26,8 @@ def load(folder: Path) -> SparseCoder:
     activation = cfg.text("activation", "topk")
     if activation not in _ARCHITECTURES:
         raise cfg.wrong("activation", "topk or groupmax")
+    if cfg.flag("signed"):
+        raise cfg.wrong("signed", "false; early versions could keep negative activations, which autolabel does not")
     transcode, skip = cfg.flag("transcode"), cfg.flag("skip_connection")
     tensors = open_safetensors(folder / WEIGHTS_FILE)
     d_sae, d_in = tensors.matrix_shape("encoder.weight")

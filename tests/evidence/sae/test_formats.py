@@ -94,6 +94,12 @@ def test_where_it_reads_is_taken_from_its_own_files(
     assert coder.config["activation_scale"] == "raw"
 
 
+def test_the_scale_of_activations_is_recorded() -> None:
+    scales = {case.case: case.load().config["activation_scale"] for case in CASES}
+    assert scales.pop("saelens-topk-rescaled") == "times decoder norm"
+    assert set(scales.values()) == {"raw"}
+
+
 def test_all_ids_differ_and_a_copy_has_the_same(tmp_path: Path) -> None:
     assert len({case.load().sae_id("m") for case in CASES}) == len(CASES)
     assert load_sae(str(copied(tmp_path, "saelens-gated"))).sae_id("m") == BY_NAME["saelens-gated"].load().sae_id("m")
@@ -214,6 +220,7 @@ class TestSparsify:
             ("sparsify-topk", {"k": 10**9}, "k is 1000000000, expected a whole number"),
             ("sparsify-topk", {"num_latents": 64}, "num_latents is 64, expected 48"),
             ("sparsify-topk", {"d_in": 8}, "d_in is 8, expected 16"),
+            ("sparsify-topk", {"signed": True}, "signed is True, expected false"),
             ("sparsify-topk", {"transcode": 1}, "transcode is 1, expected true or false"),
         ],
     )
@@ -313,7 +320,8 @@ class TestGemmaScope:
         ("changes", "message"),
         [
             ({"architecture": "topk"}, "architecture is 'topk', expected jump_relu"),
-            ({"width": 16384}, "width is 16384, expected 48"),
+            ({"affine_connection": True}, "lacks the tensor 'affine_skip_connection'"),
+            ({"hf_hook_point_in": 9}, "hf_hook_point_in is 9, expected a short text"),
         ],
     )
     def test_settings_of_the_second_release_are_checked(self, tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -321,6 +329,12 @@ class TestGemmaScope:
         edit(folder / "config.json", **changes)
         with pytest.raises(DataError, match=message):
             load_sae(str(folder))
+
+    @pytest.mark.parametrize("l0", ["small", None, [1]])
+    def test_a_size_in_words_advertises_no_l0(self, tmp_path: Path, l0: Any) -> None:
+        folder = copied(tmp_path, "gemma-scope-2-sae")
+        edit(folder / "config.json", l0=l0)
+        assert load_sae(str(folder)).advertised_l0 is None
 
     def test_an_affine_transcoder_without_its_linear_path_is_refused(self, tmp_path: Path) -> None:
         folder = copied(tmp_path, "gemma-scope-2-affine-transcoder")
