@@ -86,6 +86,6 @@ def _fill(channel: _Channel[T], items: Iterable[T]) -> None:
     except _Closed:
         with suppress(AttributeError):
             iterator.close()  # type: ignore[attr-defined]
-    except BaseException as raised:
+    except BaseException as raised:  # raised again where the items are taken
         error = raised
     channel.end(error)
