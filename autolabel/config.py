@@ -4,7 +4,8 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import PydanticKnownError
 
 from autolabel.errors import ConfigError
 from autolabel.hashing import content_id
@@ -125,9 +126,7 @@ class TextSource(Section):
         fields = type(self).model_fields
         foreign = [name for name in ("config", "split", "revision", "streaming") if getattr(self, name) != fields[name].default]
         if foreign and not self.is_on_the_hub:
-            raise ValueError(
-                f"{', '.join(foreign)} is for datasets of the Hub only; path = {self.path!r} is none (hf:OWNER/NAME)"
-            )
+            raise ValueError(f"{', '.join(foreign)} is for datasets of the Hub only; path = {self.path!r} is none (hf:OWNER/NAME)")
         return self
 
 
@@ -220,6 +219,8 @@ class EvidenceSettings(Section):
     """Read the text a sixteenth at a time (by hash), only until enough features fire in so many test tiles; all text when absent."""
     min_examples_share: Share = 0.9
     """Share of the features that fire at all for which `min_examples` must be reached."""
+    target_rare: bool = False
+    """Then look through the rest of the text for features that fire too seldom: only documents with tokens on which they fire are run."""
 
     @model_validator(mode="after")
     def _samples_fill_exams(self) -> "EvidenceSettings":
@@ -227,6 +228,12 @@ class EvidenceSettings(Section):
             exam, firing, background = (getattr(self, f"{what}_{split}") for what in ("exam", "firing", "background"))
             if exam > firing or 2 * exam > background:
                 raise ValueError(f"exam_{split} = {exam} needs firing_{split} ≥ {exam} and background_{split} ≥ {2 * exam}")
+        return self
+
+    @model_validator(mode="after")
+    def _rare_among_some_text(self) -> "EvidenceSettings":
+        if self.target_rare and self.min_examples is None:
+            raise ValueError("target_rare needs min_examples: without it all text is read, for rare features too")
         return self
 
 
@@ -366,13 +373,13 @@ class Settings(Section):
     db: str = "labels.duckdb"
     """Database that everything is stored in."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    subject: SubjectSettings | None = None
-    sae: SaeSettings | None = None
-    also: list[SaeSettings] = []
-    """More SAEs of the same model, collected in the same pass over the text; to label one of them, name it under `sae`."""
-    corpus: CorpusSettings | None = None
     source: SourceSettings | None = None
     """Files with activations in place of `subject`, `sae` and `corpus`."""
+    subject: Annotated[SubjectSettings | None, Field(validate_default=True)] = None
+    sae: Annotated[SaeSettings | None, Field(validate_default=True)] = None
+    also: list[SaeSettings] = []
+    """More SAEs of the same model, collected in the same pass over the text; to label one of them, name it under `sae`."""
+    corpus: Annotated[CorpusSettings | None, Field(validate_default=True)] = None
     evidence: EvidenceSettings = EvidenceSettings()
     engine: EngineSettings = EngineSettings()
     llm: LlmSettings | None = None
@@ -385,15 +392,23 @@ class Settings(Section):
     score: ScoreSettings = ScoreSettings()
     select: FeatureSelection = FeatureSelection()
 
-    @model_validator(mode="after")
-    def _have_one_kind_of_source(self) -> "Settings":
-        model = {"subject": self.subject, "sae": self.sae, "corpus": self.corpus}
-        if self.source is None:
-            lacking = [name for name, section in model.items() if section is None]
-            if lacking:
-                raise ValueError(f"[{'], ['.join(lacking)}] missing; a run needs [subject], [sae] and [corpus], or [source] alone")
-        elif any(section is not None for section in model.values()) or self.also:
+    @field_validator("subject", "sae", "also", "corpus", mode="before")
+    @classmethod
+    def _one_kind_of_source(cls, value: Any, info: ValidationInfo) -> Any:
+        """A run needs `subject`, `sae` and `corpus`, or `source` alone."""
+        has_source = info.data.get("source") is not None
+        if value and has_source:
             raise ValueError("[source] stands in place of [subject], [sae] and [corpus]; give one or the other")
+        if value is None and not has_source:
+            raise PydanticKnownError("missing")
+        return value
+
+    @model_validator(mode="after")
+    def _rare_features_are_looked_for_here(self) -> "Settings":
+        if self.evidence.target_rare and self.engine.kind == "ray":
+            raise ValueError('evidence.target_rare is for one machine; set engine.kind = "local", or leave out target_rare')
+        if self.evidence.target_rare and self.source is not None:
+            raise ValueError("evidence.target_rare needs a model and text; files with activations are read whole")
         return self
 
     @property

@@ -16,6 +16,7 @@ from autolabel.config import Known, Settings
 from autolabel.errors import DataError
 from autolabel.evidence.coders import kind_of, open_coder
 from autolabel.evidence.collector import Collector
+from autolabel.evidence.examine import begins_with_bos
 from autolabel.evidence.finishing import Evidence, Source, finished_tables
 from autolabel.evidence.gate import GateReport, measure, require_pass
 from autolabel.evidence.sae import Coder
@@ -93,11 +94,12 @@ class Collection:
         sets = [one for one in self.sets if lacking is None or one.evidence_set_id in lacking]
         if any(one.gate is None for one in sets):
             self.gate(force=False)
-        by_progress: dict[tuple[int, int], list[tuple[EvidenceSet, Collector, Progress]]] = {}
+        alike: dict[tuple[int, int, bool], list[tuple[EvidenceSet, Collector, Progress]]] = {}
         for one in sets:
             collector, progress = self._begun(one)
-            by_progress.setdefault((progress.shard, progress.complete_through), []).append((one, collector, progress))
-        for together in by_progress.values():
+            place = (progress.shard, progress.complete_through, begins_with_bos(one.coder))
+            alike.setdefault(place, []).append((one, collector, progress))
+        for together in alike.values():
             open_sets = [(one, collector) for one, collector, progress in together if not progress.finished]
             if open_sets:
                 self._gather(open_sets, together[0][2], report_tokens)
@@ -153,15 +155,16 @@ class Collection:
 
     def _set(self, number: int, coder: Coder, folder: Path) -> EvidenceSet:
         sae_id = coder.sae_id(self._subject.identity)
-        determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(), self._subject.identity]
+        determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(coder), self._subject.identity]
         if self._parent is not None:
             determinants.append(self._parent.identity)
         identity = content_id("evidence_set", determinants)
         return EvidenceSet(number, coder, sae_id, identity, Checkpoint(folder / identity, identity))
 
-    def _collection(self) -> dict[str, Any]:
+    def _collection(self, coder: Coder) -> dict[str, Any]:
         """The settings that decide what is collected."""
         return {
+            "bos": begins_with_bos(coder),
             **self._settings.evidence.model_dump(mode="json"),
             "dtype": self._subject.number_format,
             "context_tokens": self._subject_settings.context_tokens,
@@ -224,7 +227,7 @@ class Collection:
     def _set_row(self, one: EvidenceSet, collector: Collector, found: str) -> dict[str, Any]:
         gate = one.gate
         return {
-            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(), collector, found),
+            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(one.coder), collector, found),
             "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
             "gate": None if gate is None else gate.as_dict(),
             "gate_forced": self._forced,

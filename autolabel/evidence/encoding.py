@@ -8,6 +8,7 @@ import numpy as np
 from autolabel.config import SubjectSettings
 from autolabel.evidence.batches import ActivationBatch, Flush, run_contexts_at
 from autolabel.evidence.corpus import Document
+from autolabel.evidence.examine import begins_with_bos
 from autolabel.evidence.firings import FiringBatch
 from autolabel.evidence.sae import Coder
 from autolabel.evidence.subject import Subject
@@ -23,6 +24,8 @@ def firing_batches(
 ) -> Generator[list[FiringBatch], None, None]:
     """Run numbered documents through the model once; each item has a batch for every coder.
 
+    Contexts begin with BOS unless the coders were trained without, in which they all agree.
+
     Args:
         subject: the model.
         coders: SAEs over any of its hookpoints.
@@ -32,8 +35,9 @@ def firing_batches(
         checkpoint_batches: about how many batches lie between two places where the collection may be cut off and go on from.
     """
     tokens_between = checkpoint_batches * settings.batch_contexts * (settings.context_tokens - 1)
-    shape = (settings.context_tokens, settings.batch_contexts)
-    with closing(run_contexts_at(subject, norm_limits, _with_flushes(documents, tokens_between), *shape)) as batches:
+    bos = begins_with_bos(coders[0])
+    flushed = _with_flushes(documents, tokens_between)
+    with closing(run_contexts_at(subject, norm_limits, flushed, settings.context_tokens, settings.batch_contexts, bos)) as batches:
         for batch in batches:
             yield [encoded(batch[coder.hookpoint], coder) for coder in coders]
 

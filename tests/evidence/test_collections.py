@@ -4,16 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from autolabel.config import SaeSettings, Settings, SubjectSettings
 from autolabel.errors import DataError
 from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.sae import native
+from autolabel.evidence.subject import Subject
 from autolabel.hashing import document_hash
 from tests.evidence.test_collect import sae as sae
 from tests.evidence.test_collect import settings, texts, written
@@ -102,6 +105,29 @@ def test_several_saes_in_one_pass_find_what_each_finds_alone(
     assert together[0].evidence_set == expected.evidence_set
     (alone,) = collected(base.model_copy(update={"sae": also}), tmp_path / "alone")
     assert together[1].evidence_set == alone.evidence_set
+
+
+def test_an_sae_trained_without_bos_is_collected_without(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_ids: set[int] = set()
+    real = Subject.capture
+
+    def watching(self: Subject, token_ids: torch.Tensor, hookpoints: Sequence[str]) -> dict[str, torch.Tensor]:
+        first_ids.update(token_ids[:, 0].tolist())
+        return real(self, token_ids, hookpoints)
+
+    base = settings(corpus, sae, subject_settings)
+    collection = Collection(base, tmp_path)
+    with_bos = collection.evidence_set_id
+    for one in collection.sets:
+        one.coder = replace(one.coder, prepend_bos=False)
+    collection.gate(force=True)
+    monkeypatch.setattr(Subject, "capture", watching)
+    list(collection.run(lambda tokens: None))
+    assert len(first_ids) > 3
+    monkeypatch.setattr("autolabel.evidence.collect.open_coder", lambda *_: replace(native.load(sae), prepend_bos=False))
+    assert Collection(base, tmp_path).evidence_set_id != with_bos
 
 
 def test_reading_ends_when_enough_features_have_enough(

@@ -19,7 +19,6 @@ from autolabel.records import Split
 from autolabel.sampling import TILE_TOKENS, grid_offset, split_of
 from tests.evidence.worlds import document
 
-
 CORPUS_SHARES: dict[Split, float] = {"train": 0.35, "validation": 0.2, "test": 0.45}
 
 

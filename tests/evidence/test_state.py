@@ -7,14 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from autolabel.errors import DataError
 from autolabel.evidence.collector import Collector, collector_tables
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.encoding import encoded
-from autolabel.evidence.keep import BottomK
 from autolabel.evidence.spill import Spill
 from autolabel.evidence.state import Checkpoint, Progress, merge_shard, shard_is_finished, write_shard
 from tests.evidence.test_collector import D, documents_of, sparse_table
@@ -165,28 +162,3 @@ def test_only_a_finished_collection_can_be_extended(tmp_path: Path) -> None:
     hashes = np.array([2**64 - 1, 3], dtype=np.uint64)
     checkpoint.save_documents(hashes)
     assert checkpoint.documents().tolist() == sorted(hashes.tolist())
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 40)), unique=True), st.integers(1, 5), st.integers(1, 9))
-@settings(max_examples=150)
-def test_the_smallest_keys_are_kept_however_they_come(entries: list[tuple[int, int]], k: int, step: int) -> None:
-    whole, first, second = BottomK(4, k), BottomK(4, k), BottomK(4, k)
-    for start in range(0, len(entries), step):
-        piece = entries[start : start + step]
-        features = np.array([feature for feature, _ in piece], dtype=np.int64)
-        keys = np.array([key for _, key in piece], dtype=np.uint64)
-        whole.offer(features, keys)
-        (first if start // step % 2 else second).offer(features, keys)
-        if step % 2:
-            whole.settle()
-    first.merge(second)
-    for keep in (whole, first):
-        keep.settle()
-        for feature in range(4):
-            expected = sorted(key for of, key in entries if of == feature)[:k]
-            assert keep.keys[feature][: len(expected)].tolist() == expected
-            held = keep.holds(np.full(41, feature), np.arange(41, dtype=np.uint64))
-            assert [key for of, key in entries if of == feature and held[key]] == [
-                key for of, key in entries if of == feature and key in expected
-            ]
-    assert whole.n_kept == sum(min(k, sum(of == feature for of, _ in entries)) for feature in range(4))

@@ -111,5 +111,5 @@ def test_a_second_run_collects_nothing_and_a_report_can_be_written(
 def test_other_sections_beside_a_source_are_refused(files: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"\[source\] stands in place of \[subject\], \[sae\] and \[corpus\]"):
         settings(files, tmp_path / "x.duckdb", sae={"path": "demo-sae"})
-    with pytest.raises(ConfigError, match=r"\[subject\], \[sae\] missing"):
+    with pytest.raises(ConfigError, match="key 'subject' is missing; key 'sae' is missing"):
         validated({"corpus": {"sources": [{"path": "x"}]}}, Settings, "test")
