@@ -50,7 +50,7 @@ STAGES: dict[str, tuple[Any, str]] = {
 }
 
 
-DEMO_TOKENS = 260_000
+DEMO_TOKENS = 192_000
 """About what the demo's own shares of its text amount to."""
 
 
