@@ -46,6 +46,9 @@ MinExamples = Annotated[
     int | None,
     typer.Option("--min-examples", min=1, help="Read only as much text as most features need to fire in so many test tiles."),
 ]
+TargetRare = Annotated[
+    bool, typer.Option("--target-rare", help="With --min-examples: run the rest of the text where rare features may fire.")
+]
 Extend = Annotated[
     str | None, typer.Option("--extend", help="Add the text to an evidence set: the first letters of its id, or latest.")
 ]

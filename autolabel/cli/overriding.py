@@ -18,6 +18,7 @@ KEYS = {
     "engine": "engine.kind",
     "workers": "engine.workers",
     "min_examples": "evidence.min_examples",
+    "target_rare": "evidence.target_rare",
     "max_usd": "budget.max_usd",
     "max_tokens": "budget.max_tokens",
     "max_calls": "budget.max_calls",

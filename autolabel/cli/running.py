@@ -57,6 +57,7 @@ def run(
     engine: options.Engine = None,
     workers: options.Workers = None,
     min_examples: options.MinExamples = None,
+    target_rare: options.TargetRare = False,
     extend: options.Extend = None,
     max_failure_rate: MaxFailureRate = 0.5,
 ) -> None:
@@ -76,6 +77,7 @@ def collect(
     engine: options.Engine = None,
     workers: options.Workers = None,
     min_examples: options.MinExamples = None,
+    target_rare: options.TargetRare = False,
     extend: options.Extend = None,
 ) -> None:
     """Run the subject model and the SAE over the text and store the evidence for every feature.

@@ -24,6 +24,7 @@ from autolabel.evidence.shards import MIN_EXAMPLES_SHARDS, EvidenceSet, gather_s
 from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.survey import Survey
+from autolabel.evidence.targeting import begin, gather_rare
 from autolabel.hashing import content_id
 from autolabel.records import SPLITS
 
@@ -42,6 +43,10 @@ class Collection:
         Raises:
             DataError: the model, an SAE or the text cannot be used.
         """
+        if parent is not None and settings.evidence.target_rare:
+            raise DataError(
+                f"target_rare cannot be used with --extend {parent[:12]}: how much of that text was read is not known; leave out one of them"
+            )
         self._settings, self._folder = settings, folder
         self._subject_settings, self._corpus_settings = settings.subject_or_refuse, settings.corpus_or_refuse
         self._subject = Subject.load(self._subject_settings)
@@ -94,10 +99,11 @@ class Collection:
         sets = [one for one in self.sets if lacking is None or one.evidence_set_id in lacking]
         if any(one.gate is None for one in sets):
             self.gate(force=False)
-        alike: dict[tuple[int, int, bool], list[tuple[EvidenceSet, Collector, Progress]]] = {}
+        alike: dict[tuple[int, ...], list[tuple[EvidenceSet, Collector, Progress]]] = {}
         for one in sets:
             collector, progress = self._begun(one)
-            place = (progress.shard, progress.complete_through, begins_with_bos(one.coder))
+            by_itself = one.number if collector.rare is not None else -1
+            place = (progress.shard, progress.complete_through, begins_with_bos(one.coder), by_itself)
             alike.setdefault(place, []).append((one, collector, progress))
         for together in alike.values():
             open_sets = [(one, collector) for one, collector, progress in together if not progress.finished]
@@ -113,30 +119,46 @@ class Collection:
             ray_engine = import_optional("autolabel.evidence.ray_engine", "ray")
             evidence_sets, collectors = zip(*sets, strict=True)
             ray_engine.gather(self._settings, self._survey, evidence_sets, collectors, self._folder, report_tokens)
+        elif sets[0][1].rare is not None:
+            self._gather_rare(*sets[0], start, report_tokens)
         else:
-            n_shards = MIN_EXAMPLES_SHARDS if self._settings.evidence.min_examples else 1
-            for shard in range(start.shard, n_shards):
-                skip = start.complete_through if shard == start.shard else 0
-
-                def save(complete_through: int, shard: int = shard) -> None:
-                    for one, collector in sets:
-                        one.checkpoint.save(collector, self._progress(one, shard=shard, complete_through=complete_through))
-
-                gather_shard(
-                    self._settings,
-                    self._subject,
-                    self._survey,
-                    [(one.coder, one.norm_limit, collector) for one, collector in sets],
-                    (shard, n_shards, skip),
-                    save,
-                    report_tokens,
-                )
-                if all(has_enough(collector) for _, collector in sets):
-                    break
+            n_read = self._gather_here(sets, start, report_tokens)
+            if self._settings.evidence.target_rare and n_read < MIN_EXAMPLES_SHARDS:
+                following = Progress(shard=n_read)
+                for one, collector in sets:
+                    collector.rare = begin(collector, n_read, self._survey, self._subject)
+                    one.checkpoint.save(collector, self._progress(one, shard=n_read))
+                for one, collector in sets:
+                    self._gather_rare(one, collector, following, report_tokens)
         for one, collector in sets:
             one.checkpoint.save_documents(self._all_documents())
             progress = self._progress(one, finished=True, corpus=self._corpus)
             one.checkpoint.save(collector, progress, compact_factor=1.2)
+
+    def _gather_here(self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]) -> int:
+        """Collect in this process, of text that need not all be read only what is needed; the number of shards read."""
+        n_shards = MIN_EXAMPLES_SHARDS if self._settings.evidence.min_examples else 1
+        together = [(one.coder, one.norm_limit, collector) for one, collector in sets]
+        for shard in range(start.shard, n_shards):
+            place = (shard, n_shards, start.complete_through if shard == start.shard else 0)
+
+            def save(complete_through: int, shard: int = shard) -> None:
+                for one, collector in sets:
+                    one.checkpoint.save(collector, self._progress(one, shard=shard, complete_through=complete_through))
+
+            gather_shard(self._settings, self._subject, self._survey, together, place, save, report_tokens)
+            if all(has_enough(collector) for _, collector in sets):
+                return shard + 1
+        return n_shards
+
+    def _gather_rare(self, one: EvidenceSet, collector: Collector, start: Progress, report_tokens: Callable[[int], None]) -> None:
+        """Look for the rare features of a set in the shards from `start` on."""
+
+        def save(shard: int, complete_through: int) -> None:
+            one.checkpoint.save(collector, self._progress(one, shard=shard, complete_through=complete_through))
+
+        place = (start.shard, start.complete_through)
+        gather_rare(self._settings, self._subject, self._survey, one, collector, place, save, report_tokens)
 
     def _begun(self, one: EvidenceSet) -> tuple[Collector, Progress]:
         """The collection of a set as an earlier run left it; a new one begins with what its parent holds."""
@@ -144,6 +166,11 @@ class Collection:
         collector, progress = one.checkpoint.load(one.coder.d_sae, settings.evidence, settings.seed)
         if progress == Progress() and self._parent is not None:
             before, _ = self._parent.load(one.coder.d_sae, settings.evidence, settings.seed)
+            if before.rare is not None:
+                raise DataError(
+                    f"evidence set {self._parent.identity[:12]} was collected with target_rare, so text cannot be added to it; "
+                    "collect all text anew"
+                )
             collector.merge(before)
             one.checkpoint.save(collector, self._progress(one))
         return collector, progress

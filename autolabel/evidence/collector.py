@@ -5,6 +5,7 @@ values and hashes of (seed, feature, document, tile) alone, so the order of docu
 of two halves of a corpus equals one pass over the whole.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from autolabel.evidence.corpus import Context, CorpusCounts
 from autolabel.evidence.counts import Counts
 from autolabel.evidence.firings import FiringBatch
 from autolabel.evidence.keep import BottomK, strength_keys
+from autolabel.evidence.rare import LATER, Rare
 from autolabel.evidence.spill import Spill
 from autolabel.evidence.tiling import Pairs, Tiles, pairs_of, tiles_of
 from autolabel.hashing import UInt64
@@ -39,6 +41,13 @@ class Collector:
         quotas = {split: (getattr(settings, f"firing_{split}"), getattr(settings, f"background_{split}")) for split in SPLITS}
         self.firing: dict[Split, BottomK] = {split: BottomK(d_sae, firing) for split, (firing, _) in quotas.items()}
         self.background: dict[Split, BottomK] = {split: BottomK(1, background) for split, (_, background) in quotas.items()}
+        self.rare: Rare | None = None
+        """What a second stage looks for, once it has begun."""
+
+    @property
+    def quotas(self) -> dict[Split, int]:
+        """Firing tiles kept per feature."""
+        return {split: keep.k for split, keep in self.firing.items()}
 
     @property
     def samples(self) -> dict[str, BottomK]:
@@ -76,6 +85,26 @@ class Collector:
             counts.tiles(split).__iadd__(np.bincount(pairs.feature[pairs.split == number], minlength=self.d_sae))
         self._keep(batch.contexts, tiles, pairs, tile_of_pair)
 
+    def add_rare(self, batch: FiringBatch) -> None:
+        """Keep what fires of rare features in text of the second stage; nothing else is counted there."""
+        rare = self.rare
+        if rare is None:
+            raise RuntimeError("there is no second stage before it is known what it looks for")
+        own = rare.places(batch.features) >= 0
+        entries = {name: getattr(batch, name)[own] for name in ("rows", "positions", "features", "values")}
+        if not own.any():
+            return
+        tiles = tiles_of(batch)
+        pairs, tile_of_pair = pairs_of(replace(batch, **entries), tiles, self.d_sae)
+        rare.count(pairs)
+        later = replace(pairs, split=pairs.split + np.uint8(LATER))
+        wanted = rare.offer(later, draw_keys(self.seed, later.feature.astype(np.int64), later.tile))
+        for i in np.unique(tile_of_pair[wanted]).tolist():
+            row = self._tile_row(batch.contexts[tiles.context[i]], int(tiles.place[i]), int(tiles.ids[i]))
+            self.spill.add_tile(row | {"split": row["split"] + LATER})
+        if wanted.any():
+            self.spill.add_pairs(later.select(wanted))
+
     def merge(self, other: "Collector") -> None:
         """Take over what was collected from other text, by the same features, settings and seed."""
         self.counts.merge(other.counts)
@@ -95,6 +124,7 @@ class Collector:
         n_background = sum(keep.n_kept for keep in self.background.values())
         per_tile = int(self.counts.fired.sum()) / max(self.counts.n_tiles, 1)
         needed = sum(keep.n_kept for keep in self.samples.values()) + n_background * per_tile
+        needed += 0 if self.rare is None else self.rare.n_kept
         self.spill.cut()
         if self.spill.n_pairs > factor * needed:
             self.spill.compact(self.is_live, self.is_drawn)
@@ -109,7 +139,7 @@ class Collector:
             live[own] |= self.firing[split].holds(feature[own], draw[own])
         train = np.flatnonzero(pairs.split == _TRAIN)
         live[train] |= self.strongest.holds(feature[train], strength_keys(pairs.largest[train], draw[train]))
-        return live
+        return live if self.rare is None else live | self.rare.is_live(pairs, draw)
 
     def is_drawn(self, tiles: UInt64, splits: NDArray[np.uint8]) -> NDArray[np.bool_]:
         """Which tiles are in the background sample of their split."""
@@ -164,7 +194,7 @@ class Collector:
 
 
 def collector_tables(collector: Collector) -> dict[str, pa.Table]:
-    """The state without the spill as two tables: a row per feature, and a row per key of the background sample."""
+    """The state without the spill as tables: a row per feature, a row per key of the background sample, and the second stage's."""
     names = (*Counts.names(), "largest")
     columns: dict[str, pa.Array] = {name: pa.array(getattr(collector.counts, name)) for name in names}
     columns["histogram"] = pa.FixedSizeListArray.from_arrays(
@@ -176,7 +206,8 @@ def collector_tables(collector: Collector) -> dict[str, pa.Table]:
     drawn = {split: keep.keys[0][: keep.n_kept] for split, keep in collector.background.items()}
     splits = np.repeat(np.arange(len(SPLITS), dtype=np.uint8), [len(keys) for keys in drawn.values()])
     background = pa.table({"split": pa.array(splits), "key": pa.array(np.concatenate(list(drawn.values())))})
-    return {"features": pa.table(columns), "background": background}
+    tables = {"features": pa.table(columns), "background": background}
+    return tables if collector.rare is None else tables | {"rare": collector.rare.table()}
 
 
 def restore(collector: Collector, tables: dict[str, pa.Table]) -> None:
@@ -190,6 +221,10 @@ def restore(collector: Collector, tables: dict[str, pa.Table]) -> None:
     for number, keep in enumerate(collector.background.values()):
         keys = background["key"].to_numpy()[background["split"].to_numpy() == number]
         keep.offer(np.zeros(len(keys), dtype=np.int64), keys)
+    if "rare" in tables:
+        collector.rare = Rare.from_table(tables["rare"], collector.quotas)
+        for pairs in collector.spill.pairs():
+            collector.rare.offer(pairs, draw_keys(collector.seed, pairs.feature.astype(np.int64), pairs.tile))
 
 
 def _matrix(column: pa.ChunkedArray, shape: tuple[int, ...]) -> NDArray[Any]:

@@ -75,7 +75,7 @@ class ExamBuilder:
         draws.add(self._kept, present, self._above(draws, present, samples.strongest[present]), "train", "strongest")
         for split in SPLITS:
             shown = present if split == "train" else np.flatnonzero(status == TOO_FEW)
-            population = self._population(draws, shown, split)
+            population = self._population(draws, samples, shown, split)
             draws.add(self._kept, shown, samples.firing[split][shown], split, "firing", stratum="firing", population=population)
         draws.neighbours = [[] for _ in status]
         rich = np.flatnonzero((status == ALIVE) | (status == DENSE))
@@ -121,9 +121,9 @@ class ExamBuilder:
         strengths = self._kept.strengths_of(pairs).reshape(rows.shape)
         return packed(np.where((rows >= 0) & (strengths > draws.threshold[owners]), rows, -1))
 
-    def _population(self, draws: Draws, features: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
-        """Tiles of the split that count as firing; estimated from the background sample for a dense feature."""
-        population = self._counts.tiles(split)[features + draws.start].copy()
+    def _population(self, draws: Draws, samples: Samples, features: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
+        """Firing tiles that those sampled stand for; estimated from the background sample for a dense feature."""
+        population = samples.population[split][features]
         dense = np.flatnonzero(draws.status[features] == DENSE)
         if len(dense) and len(self._background[split].rows):
             above = self._background[split].strengths(features[dense] + draws.start) > draws.threshold[features[dense]][:, None]
@@ -157,7 +157,7 @@ class ExamBuilder:
     ) -> None:
         """Draw the negatives of a split and, where it is held out, its firing tiles; tiles with a run in `seen` are passed over."""
         background, size, held_out = self._background[split], self._sizes[split], split != "train"
-        population = self._population(draws, rich, split)
+        population = self._population(draws, samples, rich, split)
         strengths = background.strengths(rich + draws.start)
         silent = strengths <= draws.threshold[rich][:, None]
         copies = silent_copies = np.zeros(len(rich), dtype=np.int64)
@@ -169,7 +169,8 @@ class ExamBuilder:
             firing, silent = packed(np.where(copied, -1, firing)), silent & ~copied_silent
             draws.add(self._kept, rich, firing, split, "firing", stratum="firing", population=population, exam=size)
         marks = self._marks.for_split(split, rich + draws.start, firing)
-        n_silent = self._counts.all_tiles[split] - population
+        dense = draws.status[rich] == DENSE
+        n_silent = self._counts.all_tiles[split] - np.where(dense, population, self._counts.tiles(split)[rich + draws.start])
         exam = size * held_out
         random = first_of(silent, size)
         rows = at_places(background.rows, random)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.copies import RunFiles, SharedRuns
 from autolabel.evidence.keep import strength_keys
+from autolabel.evidence.rare import LATER, uniform_sample
 from autolabel.evidence.sorting import sorted_slices
 from autolabel.evidence.spill import TILE_SCHEMA
 from autolabel.evidence.tiling import Pairs
@@ -58,6 +59,8 @@ class Samples(NamedTuple):
     """Strongest first."""
     firing: dict[Split, Rows]
     """Uniform samples, in hash order."""
+    population: dict[Split, NDArray[np.int64]]
+    """Firing tiles that each feature's sample stands for, shape (n_features,)."""
 
 
 class Kept:
@@ -77,22 +80,26 @@ class Kept:
         with pa.ipc.new_stream(self._tiles_path, TILE_SCHEMA) as sorted_tiles, self._tokens_path.open("wb") as tokens_file:
             for tiles, pairs in sorted_slices(collector, folder):
                 first = sum(len(part[0]) for part in numbers)
+                later = tiles["split"].to_numpy() >= LATER
                 numbers.append(
                     tuple(tiles[name].to_numpy() for name in ("tile", "document", "source_document", "split", "n_context_tokens"))
                 )
                 tokens = _padded(tiles["token_ids"].combine_chunks(), self._width)
                 tokens_file.write(tokens.tobytes())
-                self.vocabulary.add(tokens, tiles)
+                self.vocabulary.add(tokens[~later], tiles.filter(pa.array(~later)) if later.any() else tiles)
                 runs.add(tokens, first)
-                sorted_tiles.write_table(tiles)
+                sorted_tiles.write_table(_with_plain_splits(tiles))
                 if pairs is not None:
                     indexed.append(_indexed(pairs, tiles["tile"].to_numpy(), first, self.d_sae))
         self.ids: UInt64
         self.ids, self.documents, self.source_documents, splits, contexts = (
             np.concatenate(column) for column in zip(*numbers, strict=True)
         )
-        self.splits = splits.astype(np.uint8)
+        self.later: NDArray[np.bool_] = splits >= LATER
+        """Which tiles were found by the second stage (see `rare`); nothing but the samples of rare features knows of them."""
+        self.splits = (splits % LATER).astype(np.uint8)
         """Index into `SPLITS`."""
+        self._add_words_of_later()
         self.n_context_tokens = contexts.astype(np.int64)
         empty = (
             np.empty(0, np.int64),
@@ -149,17 +156,31 @@ class Kept:
         draw = draw_keys(self._collector.seed, features, self.ids[rows])
         splits = self.splits[rows]
         firing = {}
+        later = self.later[rows]
+        population = {split: self._collector.counts.tiles(split)[start:stop].copy() for split in SPLITS}
         for number, split in enumerate(SPLITS):
-            own = np.flatnonzero(splits == number)
+            own = np.flatnonzero((splits == number) & ~later)
             keep = self._collector.firing[split]
             own = own[keep.holds(features[own], draw[own])]
             firing[split] = _matrix(features[own] - start, draw[own], rows[own], stop - start, keep.k)
-        train = np.flatnonzero(splits == SPLITS.index("train"))
+            if self._collector.rare is not None:
+                both = np.concatenate([own, np.flatnonzero((splits == number) & later)])
+                self._draw_rare(split, start, features[both], rows[both], firing[split], population[split])
+        train = np.flatnonzero((splits == SPLITS.index("train")) & ~later)
         strength = strength_keys(self.largest[pairs[train]], draw[train])
-        among = self._collector.strongest.holds(features[train], strength)
-        train, strength = train[among], strength[among]
+        held = self._collector.strongest.holds(features[train], strength)
+        train, strength = train[held], strength[held]
         strongest = _matrix(features[train] - start, strength, rows[train], stop - start, self._collector.strongest.k)
-        return Samples(strongest, firing)
+        return Samples(strongest, firing, population)
+
+    def targeted(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Tiles of the second stage in which each of the features `start` … `stop` − 1 fires, −1 for features that are not rare."""
+        rare = self._collector.rare
+        if rare is None:
+            return np.full(stop - start, -1, dtype=np.int64)
+        places = rare.places(np.arange(start, stop))
+        found = np.append(sum(rare.found.values()), -1)
+        return found[places]
 
     def tokens(self, rows: Rows) -> NDArray[np.int32]:
         """Token ids of windows, left context included, padded with −1 in front; shape (n_rows, left context + 32)."""
@@ -177,9 +198,39 @@ class Kept:
                 yield np.arange(first, first + batch.num_rows), batch
                 first += batch.num_rows
 
+    def _draw_rare(
+        self, split: Split, start: int, features: NDArray[np.int64], rows: Rows, firing: Rows, population: NDArray[np.int64]
+    ) -> None:
+        """Put larger samples, which stand for the whole corpus, in the lines of rare features for which both stages allow them.
+
+        `features` and `rows` name the sampled firing tiles of the split, whether of the first stage or the second.
+        """
+        collector, rare = self._collector, self._collector.rare
+        if rare is None:
+            raise RuntimeError("there are no rare features without a second stage")
+        places = rare.places(features)
+        features, rows, places = features[places >= 0], rows[places >= 0], places[places >= 0]
+        lines, later = features - start, self.later[rows]
+        n_before = (firing >= 0).sum(axis=1)
+        per_sampled = collector.counts.tiles(split)[start : start + len(firing)] / np.maximum(n_before, 1)
+        weights = rare.weights(self.documents[rows], later, per_sampled[lines])
+        drawn, priorities = uniform_sample(lines, weights, draw_keys(collector.seed, features, self.ids[rows]))
+        sample = _matrix(lines[drawn], priorities[drawn], rows[drawn], *firing.shape)
+        larger = np.flatnonzero((sample >= 0).sum(axis=1) > n_before)
+        firing[larger] = sample[larger]
+        estimates = rare.estimates(split, places, weights, later)
+        population[larger] = np.rint(estimates[rare.places(larger + start)]).astype(np.int64)
+
+    def _add_words_of_later(self) -> None:
+        """Let the vocabulary know the words of the second stage's tiles, which count in no frequency."""
+        for rows, batch in self.tile_batches() if self.later.any() else ():
+            later = self.later[rows]
+            tiles = pa.Table.from_batches([batch]).filter(pa.array(later))
+            self.vocabulary.add(self.tokens(rows[later]), tiles, counted=False)
+
     def _background(self, split: Split, pairs_by_tile: scipy.sparse.csr_array) -> Background:
         """The background sample of a split, for which the pairs of all features were kept."""
-        own = np.flatnonzero(self.splits == SPLITS.index(split))
+        own = np.flatnonzero((self.splits == SPLITS.index(split)) & ~self.later)
         own = own[self._collector.is_drawn(self.ids[own], self.splits[own])]
         rows = own[np.argsort(background_keys(self._collector.seed, self.ids[own]))]
         starts, ends = pairs_by_tile.indptr[rows], pairs_by_tile.indptr[rows + 1]
@@ -213,6 +264,12 @@ def _padded(lists: pa.ListArray, width: int) -> NDArray[np.int32]:
     return padded
 
 
+def _with_plain_splits(tiles: pa.Table) -> pa.Table:
+    """Tiles with indices into `SPLITS`, whichever stage found them."""
+    plain = pa.array(tiles["split"].to_numpy() % LATER, pa.uint8())
+    return tiles.set_column(tiles.schema.get_field_index("split"), TILE_SCHEMA.field("split"), plain)
+
+
 def _indexed(pairs: Pairs, ids: UInt64, first: int, d_sae: int) -> tuple[NDArray[np.generic], ...]:
     """Pairs of a slice in the order of row and feature: key, largest, length, positions, values."""
     keys = (np.searchsorted(ids, pairs.tile) + first) * d_sae + pairs.feature
@@ -221,7 +278,7 @@ def _indexed(pairs: Pairs, ids: UInt64, first: int, d_sae: int) -> tuple[NDArray
     return keys[order], ordered.largest, ordered.length, ordered.positions, ordered.values
 
 
-def _matrix(owners: NDArray[np.int64], keys: UInt64, rows: Rows, n: int, k: int) -> Rows:
+def _matrix(owners: NDArray[np.int64], keys: UInt64 | NDArray[np.float64], rows: Rows, n: int, k: int) -> Rows:
     """`rows` by owner (a line each) and key, at most `k` each, −1 where there are fewer."""
     order = np.lexsort((rows, keys, owners))
     owners, rows = owners[order], rows[order]

@@ -64,7 +64,7 @@ class Checkpoint:
         manifest = _manifest(path.read_text(encoding="utf-8"), str(path), self.identity)
         collector = Collector(d_sae, settings, seed, Spill(self.folder, manifest["segments"]))
         tables = {}
-        for name in ("features", "background"):
+        for name in ("features", "background", *(["rare"] if manifest.get("has_rare") else [])):
             file = self.folder / f"state-{manifest['number']}.{name}.parquet"
             with _damage_named(str(file)):
                 tables[name] = pq.read_table(file)
@@ -79,6 +79,7 @@ class Checkpoint:
         for name, table in collector_tables(collector).items():
             _write_table(self.folder / f"state-{before + 1}.{name}.parquet", table)
         manifest = {"number": before + 1, "segments": collector.spill.cut(), "progress": asdict(progress)}
+        manifest["has_rare"] = collector.rare is not None
         _write_synced(path, json.dumps(manifest | _scalars(collector, self.identity)))
         collector.spill.remove_unnamed()
         for old in self.folder.glob("state-*.parquet"):

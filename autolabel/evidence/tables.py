@@ -62,6 +62,7 @@ class EvidenceTables:
         own = slice(draws.start, draws.start + n)
         fired, tokens = counts.fired[own], counts.tokens[own]
         top, entropy = self._token_shares(draws)
+        targeted = self._kept.targeted(own.start, own.stop)
         thresholds = np.where(draws.status == STATUSES.index("dense"), draws.threshold, 0.0)
         return pa.table(
             {
@@ -71,6 +72,7 @@ class EvidenceTables:
                 "n_tokens_fired": tokens,
                 "n_tiles_fired": fired,
                 **{f"n_tiles_fired_{split}": counts.tiles(split)[own] for split in SPLITS},
+                "n_tiles_targeted": pa.array(targeted, mask=targeted < 0),
                 "n_contexts_fired": counts.contexts[own],
                 "firing_rate": fired / max(counts.n_tiles, 1),
                 "firing_rate_high": _upper(fired, counts.n_tiles),

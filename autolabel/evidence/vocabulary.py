@@ -15,16 +15,19 @@ class Vocabulary:
         self._texts: dict[int, str] = {}
         self._n_windows = 0
 
-    def add(self, tokens: NDArray[np.int32], tiles: pa.Table) -> None:
-        """Count windows, whose token ids are `tokens`, shape (n, width), −1 in front; `tiles` holds their text."""
+    def add(self, tokens: NDArray[np.int32], tiles: pa.Table, counted: bool = True) -> None:
+        """Count windows, whose token ids are `tokens`, shape (n, width), −1 in front; `tiles` holds their text.
+
+        Where they are not `counted`, only what their tokens read is learnt.
+        """
         ids, counts = np.unique(_once_per_row(tokens), return_counts=True)
-        ids, counts = ids[ids >= 0], counts[ids >= 0]
+        ids, counts = ids[ids >= 0], counts[ids >= 0] * counted
         merged = np.union1d(self._ids, ids)
         in_windows = np.zeros(len(merged), dtype=np.int64)
         in_windows[np.searchsorted(merged, self._ids)] += self._in_windows
         in_windows[np.searchsorted(merged, ids)] += counts
         self._ids, self._in_windows = merged, in_windows
-        self._n_windows += len(tokens)
+        self._n_windows += len(tokens) * counted
         self._read_new(tokens, tiles)
 
     def _read_new(self, tokens: NDArray[np.int32], tiles: pa.Table) -> None:
