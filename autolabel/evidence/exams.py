@@ -5,7 +5,8 @@ The invariants: an exam's firing tiles come from the uniform sample of its split
 Features are drawn for a chunk at a time, in columns: a hundred thousand of them are ready in minutes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 import scipy.sparse
@@ -28,6 +29,8 @@ DENSE_QUANTILE = 0.9
 SHOWN_NEGATIVES = 10
 """Hard, and as many random, non-firing train tiles that a labeler may be shown."""
 CHUNK_FEATURES = 512
+
+Number = TypeVar("Number", np.int64, np.float64)
 
 
 class ExamBuilder:
@@ -75,8 +78,8 @@ class ExamBuilder:
         draws.add(self._kept, present, self._above(draws, present, samples.strongest[present]), "train", "strongest")
         for split in SPLITS:
             shown = present if split == "train" else np.flatnonzero(status == TOO_FEW)
-            population = self._population(draws, samples, shown, split)
-            draws.add(self._kept, shown, samples.firing[split][shown], split, "firing", stratum="firing", population=population)
+            represented = self._population(draws, samples.represented, shown, split)
+            draws.add(self._kept, shown, samples.firing[split][shown], split, "firing", stratum="firing", population=represented)
         draws.neighbours = [[] for _ in status]
         rich = np.flatnonzero((status == ALIVE) | (status == DENSE))
         if len(rich):
@@ -121,9 +124,11 @@ class ExamBuilder:
         strengths = self._kept.strengths_of(pairs).reshape(rows.shape)
         return packed(np.where((rows >= 0) & (strengths > draws.threshold[owners]), rows, -1))
 
-    def _population(self, draws: Draws, samples: Samples, features: NDArray[np.int64], split: Split) -> NDArray[np.int64]:
-        """Firing tiles that those sampled stand for; estimated from the background sample for a dense feature."""
-        population = samples.population[split][features]
+    def _population(
+        self, draws: Draws, known: Mapping[Split, NDArray[Number]], features: NDArray[np.int64], split: Split
+    ) -> NDArray[Number]:
+        """Tiles of the split that count as firing: what is `known`, or estimated from the background sample for a dense feature."""
+        population = known[split][features]
         dense = np.flatnonzero(draws.status[features] == DENSE)
         if len(dense) and len(self._background[split].rows):
             above = self._background[split].strengths(features[dense] + draws.start) > draws.threshold[features[dense]][:, None]
@@ -157,7 +162,7 @@ class ExamBuilder:
     ) -> None:
         """Draw the negatives of a split and, where it is held out, its firing tiles; tiles with a run in `seen` are passed over."""
         background, size, held_out = self._background[split], self._sizes[split], split != "train"
-        population = self._population(draws, samples, rich, split)
+        population = self._population(draws, samples.population, rich, split)
         strengths = background.strengths(rich + draws.start)
         silent = strengths <= draws.threshold[rich][:, None]
         copies = silent_copies = np.zeros(len(rich), dtype=np.int64)
@@ -167,7 +172,8 @@ class ExamBuilder:
             copied_silent = self._kept.shared_runs.touched_by_all(background.rows, seen) & silent
             copies, silent_copies = copied.sum(axis=1), copied_silent.sum(axis=1)
             firing, silent = packed(np.where(copied, -1, firing)), silent & ~copied_silent
-            draws.add(self._kept, rich, firing, split, "firing", stratum="firing", population=population, exam=size)
+            represented = self._population(draws, samples.represented, rich, split)
+            draws.add(self._kept, rich, firing, split, "firing", stratum="firing", population=represented, exam=size)
         marks = self._marks.for_split(split, rich + draws.start, firing)
         dense = draws.status[rich] == DENSE
         n_silent = self._counts.all_tiles[split] - np.where(dense, population, self._counts.tiles(split)[rich + draws.start])

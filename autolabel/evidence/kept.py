@@ -60,7 +60,9 @@ class Samples(NamedTuple):
     firing: dict[Split, Rows]
     """Uniform samples, in hash order."""
     population: dict[Split, NDArray[np.int64]]
-    """Firing tiles that each feature's sample stands for, shape (n_features,)."""
+    """Firing tiles of each split in the text that the samples are of, shape (n_features,): counted, or estimated for a rare feature."""
+    represented: dict[Split, NDArray[np.float64]]
+    """Sum of the inclusion weights of each feature's sample: `population`, or an estimate of it for a rare feature."""
 
 
 class Kept:
@@ -158,6 +160,7 @@ class Kept:
         firing = {}
         later = self.later[rows]
         population = {split: self._collector.counts.tiles(split)[start:stop].copy() for split in SPLITS}
+        represented = {split: population[split].astype(np.float64) for split in SPLITS}
         for number, split in enumerate(SPLITS):
             own = np.flatnonzero((splits == number) & ~later)
             keep = self._collector.firing[split]
@@ -165,13 +168,14 @@ class Kept:
             firing[split] = _matrix(features[own] - start, draw[own], rows[own], stop - start, keep.k)
             if self._collector.rare is not None:
                 both = np.concatenate([own, np.flatnonzero((splits == number) & later)])
-                self._draw_rare(split, start, features[both], rows[both], firing[split], population[split])
+                line = (firing[split], population[split], represented[split])
+                self._draw_rare(split, start, features[both], rows[both], line)
         train = np.flatnonzero((splits == SPLITS.index("train")) & ~later)
         strength = strength_keys(self.largest[pairs[train]], draw[train])
         held = self._collector.strongest.holds(features[train], strength)
         train, strength = train[held], strength[held]
         strongest = _matrix(features[train] - start, strength, rows[train], stop - start, self._collector.strongest.k)
-        return Samples(strongest, firing, population)
+        return Samples(strongest, firing, population, represented)
 
     def targeted(self, start: int, stop: int) -> NDArray[np.int64]:
         """Tiles of the second stage in which each of the features `start` … `stop` − 1 fires, −1 for features that are not rare."""
@@ -199,25 +203,36 @@ class Kept:
                 first += batch.num_rows
 
     def _draw_rare(
-        self, split: Split, start: int, features: NDArray[np.int64], rows: Rows, firing: Rows, population: NDArray[np.int64]
+        self,
+        split: Split,
+        start: int,
+        features: NDArray[np.int64],
+        rows: Rows,
+        lines: tuple[Rows, NDArray[np.int64], NDArray[np.float64]],
     ) -> None:
         """Put larger samples, which stand for the whole corpus, in the lines of rare features for which both stages allow them.
 
-        `features` and `rows` name the sampled firing tiles of the split, whether of the first stage or the second.
+        `features` and `rows` name the sampled firing tiles of the split, whether of the first stage or the second; `lines` are
+        `firing`, `population` and `represented` of `Samples` for the features from `start` on.
         """
+        firing, population, represented = lines
         collector, rare = self._collector, self._collector.rare
         if rare is None:
             raise RuntimeError("there are no rare features without a second stage")
         places = rare.places(features)
         features, rows, places = features[places >= 0], rows[places >= 0], places[places >= 0]
-        lines, later = features - start, self.later[rows]
+        line, later = features - start, self.later[rows]
         n_before = (firing >= 0).sum(axis=1)
         per_sampled = collector.counts.tiles(split)[start : start + len(firing)] / np.maximum(n_before, 1)
-        weights = rare.weights(self.documents[rows], later, per_sampled[lines])
-        drawn, priorities = uniform_sample(lines, weights, draw_keys(collector.seed, features, self.ids[rows]))
-        sample = _matrix(lines[drawn], priorities[drawn], rows[drawn], *firing.shape)
-        larger = np.flatnonzero((sample >= 0).sum(axis=1) > n_before)
+        weights = rare.weights(self.documents[rows], later, per_sampled[line])
+        drawn, priorities, stands_for = uniform_sample(
+            line, weights, draw_keys(collector.seed, features, self.ids[rows]), *firing.shape
+        )
+        sample = _matrix(line[drawn], priorities[drawn], rows[drawn], *firing.shape)
+        n_drawn = (sample >= 0).sum(axis=1)
+        larger = np.flatnonzero(n_drawn > n_before)
         firing[larger] = sample[larger]
+        represented[larger] = (stands_for * n_drawn)[larger]
         estimates = rare.estimates(split, places, weights, later)
         population[larger] = np.rint(estimates[rare.places(larger + start)]).astype(np.int64)
 

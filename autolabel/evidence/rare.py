@@ -11,10 +11,11 @@ deciding texts, every other text was read with the same chance, so
 
 The sum of these weights estimates the feature's firing tiles in the whole corpus without bias, whatever the triggers leave out. A
 uniform sample comes from priority sampling (Duffield, Lund and Thorup 2007, J. ACM 54(6)): the tiles with the smallest
-hash ÷ weight, up to where the heaviest would be certain to be drawn (`uniform_sample`).
+hash ÷ weight, up to where the heaviest would be certain to be drawn (`uniform_sample`). All of this is for a given J.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -66,18 +67,35 @@ def trigger_tokens(features: NDArray[np.int64], tokens: NDArray[np.int64], value
     return np.unique(ids[chosen])
 
 
-def uniform_sample(
-    owners: NDArray[np.int64], weights: NDArray[np.float64], draws: UInt64
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Which tiles of each owner may be in a sample that is uniform over what they stand for, and their priorities, smallest first.
+class UniformSample(NamedTuple):
+    """Tiles drawn so that each stands for as many as any other of its owner."""
 
-    With a threshold t on hash ÷ weight, a tile is drawn with chance weight · t while that is at most 1: in proportion to what it
-    stands for, so that the tiles drawn are alike. Those beyond 1 ÷ (the owner's largest weight) are therefore left out.
+    drawn: NDArray[np.bool_]
+    """Which tiles are in the sample."""
+    priorities: NDArray[np.float64]
+    """Hash ÷ weight of each tile; the first of a sample, smallest first, are a sample themselves."""
+    stands_for: NDArray[np.float64]
+    """Tiles that each one drawn stands for, by owner, shape (n_owners,): 1 ÷ threshold."""
+
+
+def uniform_sample(owners: NDArray[np.int64], weights: NDArray[np.float64], draws: UInt64, n_owners: int, k: int) -> UniformSample:
+    """Draw at most `k` tiles of each owner so that the sample is uniform over what they stand for.
+
+    With a threshold t on hash ÷ weight, a tile is drawn with chance min(1, weight · t) and counts as max(weight, 1 ÷ t) tiles, which
+    makes sums unbiased (priority sampling; t is the (k + 1)-th smallest hash ÷ weight). All count alike where t is at most
+    1 ÷ (the owner's largest weight), so t is never more than that.
     """
     uniform = ((combine(_AGAIN_SALT, draws) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-    heaviest = np.zeros(int(owners.max(initial=-1)) + 1)
+    priorities = uniform / weights
+    heaviest = np.ones(n_owners)
     np.maximum.at(heaviest, owners, weights)
-    return uniform * heaviest[owners] <= weights, uniform / weights
+    drawn = uniform * heaviest[owners] <= weights
+    order = np.lexsort((priorities, owners, ~drawn))[: int(drawn.sum())]
+    rank = np.arange(len(order)) - np.searchsorted(owners[order], owners[order])
+    stands_for = heaviest.copy()
+    stands_for[owners[order[rank == k]]] = 1 / priorities[order[rank == k]]
+    drawn[order[rank >= k]] = False
+    return UniformSample(drawn, priorities, stands_for)
 
 
 @dataclass
@@ -97,12 +115,12 @@ class Rare:
     found: dict[Split, NDArray[np.int64]] = field(default_factory=dict)
     """Tiles of stage 2 in which each rare feature fires."""
     firing: dict[Split, BottomK] = field(init=False)
-    """Uniform samples of these tiles."""
+    """Uniform samples of these tiles, with the one more that sets the threshold (see `uniform_sample`)."""
 
     def __post_init__(self) -> None:
         n = len(self.features)
         self.found = {split: self.found.get(split, np.zeros(n, dtype=np.int64)) for split in SPLITS}
-        self.firing = {split: BottomK(n, self.quotas[split]) for split in SPLITS}
+        self.firing = {split: BottomK(n, self.quotas[split] + 1) for split in SPLITS}
         self._is_trigger = np.zeros(int(self.triggers.max(initial=-1)) + 1, dtype=bool)
         self._is_trigger[self.triggers] = True
 

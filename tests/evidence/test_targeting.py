@@ -198,19 +198,25 @@ def test_features_of_one_token_are_found_as_if_all_text_had_been_read(targeted: 
             assert row["max_activation"] > 0
 
 
-def test_weights_add_up_to_the_population(targeted: Evidence) -> None:
-    total: dict[tuple[int, str], float] = {}
+def test_a_sample_is_uniform_and_weights_add_up_to_the_population(targeted: Evidence, plain: Evidence) -> None:
+    rare = rare_ones(targeted)
+    weights: dict[tuple[int, str], list[float]] = {}
     for row in rows(targeted, "examples"):
         if row["stratum"] == "firing":
-            key = (row["feature_index"], row["split"])
-            total[key] = total.get(key, 0) + row["inclusion_weight"]
-    populations = {
-        (row["feature_index"], row["split"]): row["n_tiles"]
-        for row in rows(targeted, "strata")
-        if row["stratum"] == "firing" and row["n_sampled"]
-    }
-    assert populations
-    assert all(total[key] == pytest.approx(n) for key, n in populations.items())
+            weights.setdefault((row["feature_index"], row["split"]), []).append(row["inclusion_weight"])
+    before = {(r["feature_index"], r["split"]): r["n_tiles"] for r in rows(plain, "strata") if r["stratum"] == "firing"}
+    larger = 0
+    for row in rows(targeted, "strata"):
+        key = (row["feature_index"], row["split"])
+        if row["stratum"] == "firing" and row["n_sampled"]:
+            assert len(set(weights[key])) == 1
+            if row["feature_index"] in rare:
+                assert sum(weights[key]) == pytest.approx(row["n_tiles"], rel=0.5)
+                larger += row["n_tiles"] > before.get(key, 0)
+            else:
+                assert sum(weights[key]) == pytest.approx(row["n_tiles"])
+                assert row["n_tiles"] == before[key]
+    assert larger > 2 * len(RARE_LETTERS)
 
 
 def test_order_of_the_text_changes_nothing(
