@@ -53,6 +53,10 @@ class Collection:
         coders = [open_coder(sae, self._subject) for sae in settings.saes]
         for coder in coders:
             self._subject.require_hookpoint(coder.hookpoint)
+        if parent is not None and settings.evidence.min_examples is not None:
+            raise DataError(
+                "text cannot be added where only as much is read as min_examples needs; leave min_examples out, or collect all text anew"
+            )
         self._parent = None if parent is None else Checkpoint(folder / parent, parent)
         known = None if self._parent is None else self._parent.documents()
         context_tokens = self._subject_settings.context_tokens
@@ -166,11 +170,6 @@ class Collection:
         collector, progress = one.checkpoint.load(one.coder.d_sae, settings.evidence, settings.seed)
         if progress == Progress() and self._parent is not None:
             before, _ = self._parent.load(one.coder.d_sae, settings.evidence, settings.seed)
-            if before.rare is not None:
-                raise DataError(
-                    f"evidence set {self._parent.identity[:12]} was collected with target_rare, so text cannot be added to it; "
-                    "collect all text anew"
-                )
             collector.merge(before)
             one.checkpoint.save(collector, self._progress(one))
         return collector, progress
@@ -184,6 +183,7 @@ class Collection:
         sae_id = coder.sae_id(self._subject.identity)
         determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(coder), self._subject.identity]
         if self._parent is not None:
+            self._parent.require_alike(self._described(coder))
             determinants.append(self._parent.identity)
         identity = content_id("evidence_set", determinants)
         return EvidenceSet(number, coder, sae_id, identity, Checkpoint(folder / identity, identity))
@@ -197,6 +197,15 @@ class Collection:
             "context_tokens": self._subject_settings.context_tokens,
             "batch_contexts": self._subject_settings.batch_contexts,
             "split_shares": self._corpus_settings.shares,
+        }
+
+    def _described(self, coder: Coder) -> dict[str, Any]:
+        """What must be the same for text to be added later."""
+        return {
+            "sae_id": coder.sae_id(self._subject.identity),
+            "seed": self._settings.seed,
+            "document_tokens": self._corpus_settings.document_tokens,
+            **self._collection(coder),
         }
 
     def _corpus_totals(self) -> dict[str, Any]:
@@ -217,7 +226,7 @@ class Collection:
 
     def _progress(self, one: EvidenceSet, **changes: Any) -> Progress:
         gate = None if one.gate is None else one.gate.as_dict()
-        return replace(Progress(gate=gate, gate_forced=self._forced), **changes)
+        return replace(Progress(gate=gate, gate_forced=self._forced, described=self._described(one.coder)), **changes)
 
     def _sae_row(self, one: EvidenceSet) -> dict[str, Any]:
         coder = one.coder

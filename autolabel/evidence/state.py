@@ -42,7 +42,9 @@ class Progress:
     """What the load gate measured."""
     gate_forced: bool = False
     corpus: dict[str, Any] | None = None
-    """The row of `corpora` of a finished collection."""
+    """What the text of a finished collection holds."""
+    described: dict[str, Any] | None = None
+    """What decides what is collected from a text: features, model, sizes, splits."""
 
 
 class Checkpoint:
@@ -117,6 +119,24 @@ class Checkpoint:
         if not progress["finished"]:
             raise DataError(f"the collection in '{self.folder}' is not finished; run it to its end before text is added")
         return progress
+
+    def require_alike(self, described: dict[str, Any]) -> None:
+        """Refuse to add text to a collection that was made in another way than it would be now.
+
+        Raises:
+            DataError: with what differs, or there is no finished collection here.
+        """
+        before = self._finished()["described"] or {}
+        now = json.loads(json.dumps(described))
+        differing = [
+            f"{name} was {before.get(name)} and is {now.get(name)}"
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+        ]
+        if differing:
+            raise DataError(
+                f"text cannot be added to evidence set {self.identity[:12]}: {'; '.join(differing)[:600]}; use its settings, or collect all text anew"
+            )
 
     def documents(self) -> UInt64:
         """The hashes of the texts read, sorted.

@@ -93,6 +93,25 @@ def test_only_what_is_there_can_be_extended(corpus: Path, sae: Path, subject_set
         Collection(settings(corpus, sae, subject_settings), tmp_path, "nothing")
 
 
+def test_what_is_added_must_be_collected_as_its_parent_was(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path
+) -> None:
+    base = settings(corpus, sae, subject_settings)
+    (parent,) = collected(base, tmp_path)
+    parent_id = parent.evidence_set["evidence_set_id"]
+    native.save(tmp_path / "other", replace(native.load(sae), k=5))
+    changes = {
+        "seed was 0 and is 1": {"seed": 1},
+        "sae_id was": {"sae": SaeSettings(path=str(tmp_path / "other"))},
+        "firing_test was 60 and is 70": {"evidence": base.evidence.model_copy(update={"firing_test": 70})},
+        "only as much is read": {"evidence": base.evidence.model_copy(update={"min_examples": 3})},
+        "batch_contexts was 4 and is 2": {"subject": subject_settings.model_copy(update={"batch_contexts": 2})},
+    }
+    for said, change in changes.items():
+        with pytest.raises(DataError, match=said):
+            Collection(base.model_copy(update=change), tmp_path, parent_id)
+
+
 def test_several_saes_in_one_pass_find_what_each_finds_alone(
     corpus: Path, sae: Path, subject_settings: SubjectSettings, expected: Evidence, tmp_path: Path
 ) -> None:

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from autolabel.cli.overriding import settings_with
 from autolabel.config import Settings, SubjectSettings, validated
 from autolabel.errors import ConfigError, DataError
 from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.sae import SparseCoder, native
+from autolabel.evidence.state import Checkpoint
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.targeting import begin
 from tests.evidence.test_collect import WORDS, written
@@ -200,6 +203,8 @@ def test_features_of_one_token_are_found_as_if_all_text_had_been_read(targeted: 
 
 def test_a_sample_is_uniform_and_weights_add_up_to_the_population(targeted: Evidence, plain: Evidence) -> None:
     rare = rare_ones(targeted)
+    drawn = [(row["feature_index"], row["window_id"], row["kind"]) for row in rows(targeted, "examples")]
+    assert len(set(drawn)) == len(drawn)
     weights: dict[tuple[int, str], list[float]] = {}
     for row in rows(targeted, "examples"):
         if row["stratum"] == "firing":
@@ -274,6 +279,11 @@ def test_a_finished_collection_is_read_back(
     for stage in ("gather_shard", "gather_rare", "begin"):
         monkeypatch.setattr(f"autolabel.evidence.collect.{stage}", lambda *given: pytest.fail("text was read again"))
     assert collected(chosen, tmp_path).evidence_set == targeted.evidence_set
+    identity = targeted.evidence_set["evidence_set_id"]
+    collector, _ = Checkpoint(tmp_path / identity, identity).load(len(COMMON) + len(RARE_LETTERS) + 1, chosen.evidence, chosen.seed)
+    assert collector.rare is not None
+    quotas = collector.quotas
+    assert collector.rare.n_kept == sum(np.minimum(n, quotas[split] + 1).sum() for split, n in collector.rare.found.items())
     (state,) = tmp_path.glob("*/state-*.rare.parquet")
     state.write_bytes(state.read_bytes()[:50])
     with pytest.raises(DataError, match=r"rare\.parquet' is missing or damaged"):
@@ -321,6 +331,15 @@ def test_what_cannot_be_targeted_is_refused(corpus: Path, sae: Path, subject_set
         Collection(chosen, tmp_path, "parent")
 
 
+def test_the_option_sets_the_setting(sae: Path, tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text(f"subject.model = 'tiny'\nsae.path = '{sae}'\n[[corpus.sources]]\npath = 'texts.jsonl'\n")
+    assert settings_with(file, min_examples=30, target_rare=True).evidence.target_rare
+    assert not settings_with(file, min_examples=30, target_rare=False).evidence.target_rare
+    with pytest.raises(ConfigError, match="target_rare needs min_examples"):
+        settings_with(file, target_rare=True)
+
+
 def test_a_set_with_targeted_features_cannot_be_extended(
     corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path
 ) -> None:
@@ -329,7 +348,7 @@ def test_a_set_with_targeted_features_cannot_be_extended(
     chosen = settings(more, sae, subject_settings, target_rare=False)
     extended = Collection(chosen, tmp_path, parent.evidence_set["evidence_set_id"])
     extended.gate(force=True)
-    with pytest.raises(DataError, match="was collected with target_rare, so text cannot be added"):
+    with pytest.raises(DataError, match="text cannot be added"):
         list(extended.run(lambda tokens: None))
 
 
