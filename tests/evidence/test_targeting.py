@@ -346,10 +346,8 @@ def test_a_set_with_targeted_features_cannot_be_extended(
     parent = collected(settings(corpus, sae, subject_settings), tmp_path)
     more = written(tmp_path / "more.jsonl", [f"{text} more" for text in texts(200)])
     chosen = settings(more, sae, subject_settings, target_rare=False)
-    extended = Collection(chosen, tmp_path, parent.evidence_set["evidence_set_id"])
-    extended.gate(force=True)
     with pytest.raises(DataError, match="text cannot be added"):
-        list(extended.run(lambda tokens: None))
+        Collection(chosen, tmp_path, parent.evidence_set["evidence_set_id"])
 
 
 if __name__ == "__main__":
