@@ -43,10 +43,6 @@ class Collection:
         Raises:
             DataError: the model, an SAE or the text cannot be used.
         """
-        if parent is not None and settings.evidence.target_rare:
-            raise DataError(
-                f"target_rare cannot be used with --extend {parent[:12]}: how much of that text was read is not known; leave out one of them"
-            )
         self._settings, self._folder = settings, folder
         self._subject_settings, self._corpus_settings = settings.subject_or_refuse, settings.corpus_or_refuse
         self._subject = Subject.load(self._subject_settings)

@@ -327,7 +327,7 @@ def test_what_cannot_be_targeted_is_refused(corpus: Path, sae: Path, subject_set
     source = {"source": {"kind": "activations", "path": "x"}, "evidence": {"min_examples": 5, "target_rare": True}}
     with pytest.raises(ConfigError, match="target_rare needs a model and text"):
         validated(source, Settings, "test")
-    with pytest.raises(DataError, match="target_rare cannot be used with --extend"):
+    with pytest.raises(DataError, match="text cannot be added where only as much is read as min_examples needs"):
         Collection(chosen, tmp_path, "parent")
 
 
