@@ -12,21 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from autolabel.config import Known, Settings
+from autolabel.config import Settings
 from autolabel.errors import DataError
-from autolabel.evidence.coders import kind_of, open_coder
+from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.examine import begins_with_bos
 from autolabel.evidence.finishing import Evidence, Source, finished_tables
 from autolabel.evidence.gate import GateReport, measure, require_pass
 from autolabel.evidence.sae import Coder
+from autolabel.evidence.set_rows import corpus_row, gate_columns, sae_row, set_row, unseen_by_sae
 from autolabel.evidence.shards import MIN_EXAMPLES_SHARDS, EvidenceSet, gather_shard, has_enough
 from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.survey import Survey
 from autolabel.evidence.targeting import begin, gather_rare
 from autolabel.hashing import content_id
-from autolabel.records import SPLITS
 
 
 class Collection:
@@ -173,7 +173,14 @@ class Collection:
     def _finished(self, one: EvidenceSet, collector: Collector) -> Evidence:
         source = Source(one.sae_id, one.coder.W_dec)
         files, found = finished_tables(one.evidence_set_id, source, collector, one.checkpoint.folder / "tables")
-        return Evidence(self._sae_row(one), self._corpus_row(collector), self._set_row(one, collector, found), files)
+        settings = self._settings
+        evidence_set = {
+            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(one.coder), collector, found),
+            **gate_columns(one.gate, self._forced),
+            "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
+        }
+        corpus = corpus_row(self._corpus_id, settings, self._corpus, collector, unseen_by_sae(settings, self.sets[0].coder))
+        return Evidence(sae_row(one.sae_id, one.coder, self._subject.name), corpus, evidence_set, files)
 
     def _set(self, number: int, coder: Coder, folder: Path) -> EvidenceSet:
         sae_id = coder.sae_id(self._subject.identity)
@@ -224,73 +231,6 @@ class Collection:
         gate = None if one.gate is None else one.gate.as_dict()
         return replace(Progress(gate=gate, gate_forced=self._forced, described=self._described(one.coder)), **changes)
 
-    def _sae_row(self, one: EvidenceSet) -> dict[str, Any]:
-        coder = one.coder
-        return {
-            "sae_id": one.sae_id,
-            "name": coder.name,
-            "kind": kind_of(coder),
-            "format": coder.format,
-            "subject_model": self._subject.name,
-            "hookpoint_in": coder.hookpoint,
-            "hookpoint_out": coder.hookpoint_out or coder.hookpoint,
-            "architecture": coder.architecture,
-            "d_model": coder.d_in,
-            "d_sae": coder.d_sae,
-            "weights_hash": coder.weights_hash,
-            "config": coder.config,
-        }
-
-    def _corpus_row(self, collector: Collector) -> dict[str, Any]:
-        found, settings = collector.corpus, self._corpus_settings
-        return {
-            "corpus_id": self._corpus_id,
-            "name": settings.name,
-            "sources": found.as_dict()["by_source"],
-            "n_source_documents": self._corpus["n_source_documents"],
-            "n_documents": found.n_documents,
-            "n_duplicates": self._corpus["n_duplicates"],
-            "n_tokens": found.n_tokens,
-            "unseen_by_labeler": settings.unseen_by_labeler,
-            "unseen_by_sae": unseen_by_sae(self._settings, self.sets[0].coder),
-            "unseen_by_subject": settings.unseen_by_subject,
-        }
-
-    def _set_row(self, one: EvidenceSet, collector: Collector, found: str) -> dict[str, Any]:
-        gate = one.gate
-        return {
-            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(one.coder), collector, found),
-            "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
-            "gate": None if gate is None else gate.as_dict(),
-            "gate_forced": self._forced,
-            "fvu": None if gate is None else gate.fvu,
-            "fvu_median": None if gate is None else gate.fvu_median,
-            "l0": None if gate is None else gate.l0,
-        }
-
-
-def set_row(
-    evidence_set_id: str, sae_id: str, corpus_id: str, collection: dict[str, Any], collector: Collector, found: str
-) -> dict[str, Any]:
-    """The row of `evidence_sets`, without what a load gate measured."""
-    counts = collector.counts
-    return {
-        "evidence_set_id": evidence_set_id,
-        "sae_id": sae_id,
-        "corpus_id": corpus_id,
-        "parent_evidence_set_id": None,
-        "control": None,
-        "settings": collection,
-        "seed": collector.seed,
-        "n_tokens": counts.all_tokens,
-        "n_excluded_tokens": counts.outliers,
-        "n_contexts": counts.all_contexts,
-        "n_tiles": counts.n_tiles,
-        **{f"n_tiles_{split}": counts.all_tiles[split] for split in SPLITS},
-        "gate_forced": False,
-        "evidence_hash": found,
-    }
-
 
 def import_optional(module: str, extra: str) -> Any:
     """Import a module of autolabel that needs an optional library.
@@ -302,17 +242,3 @@ def import_optional(module: str, extra: str) -> Any:
         return import_module(module)
     except ModuleNotFoundError as error:
         raise DataError(f'{error.name} is not installed; `pip install "autolabel[{extra}]"` brings it') from None
-
-
-def unseen_by_sae(settings: Settings, coder: Coder) -> Known:
-    """Whether the SAE's own record says that it left out what is now the test split; what the settings say wins."""
-    corpus = settings.corpus_or_refuse
-    if corpus.unseen_by_sae != "unknown":
-        return corpus.unseen_by_sae
-    here = {
-        "seed": settings.seed,
-        "split_shares": corpus.shares,
-        "document_tokens": corpus.document_tokens,
-        "left_out_split": "test",
-    }
-    return "yes" if all(coder.config.get(key) == value for key, value in here.items()) else "unknown"

@@ -9,10 +9,10 @@ import torch
 
 from autolabel.config import Settings, SourceSettings
 from autolabel.errors import DataError
-from autolabel.evidence.collect import set_row
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.corpus import MIN_DOCUMENTS_PER_SPLIT
 from autolabel.evidence.finishing import Evidence, Source, finished_tables
+from autolabel.evidence.set_rows import set_row
 from autolabel.evidence.sources import ActivationFiles, SourceCounts, open_source
 from autolabel.evidence.state import Checkpoint, Progress
 from autolabel.hashing import content_id

@@ -10,9 +10,10 @@ import torch
 
 from autolabel.config import Settings, SubjectSettings, validated
 from autolabel.errors import DataError, GateRefused
-from autolabel.evidence.collect import Collection, unseen_by_sae
+from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.sae import SparseCoder, native
+from autolabel.evidence.set_rows import unseen_by_sae
 from autolabel.evidence.subject import Subject
 from autolabel.records import SPLITS
 
