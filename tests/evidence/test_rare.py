@@ -1,18 +1,25 @@
 """The statistics of rare features on made-up text whose every firing tile is known."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from numpy.typing import NDArray
 
+from autolabel.evidence.corpus import Document, contexts_of
+from autolabel.evidence.encoding import encoded
 from autolabel.evidence.rare import Rare, decide, trigger_tokens, uniform_sample, weight_of_unlike
 from autolabel.evidence.spill import among
+from autolabel.evidence.targeting import begin
 from autolabel.hashing import UInt64
 from autolabel.records import SPLITS, Split
-from autolabel.sampling import shard_of
+from autolabel.sampling import TILE_TOKENS, shard_of
+from tests.evidence.worlds import CONTEXT_TOKENS, SMALL, batches, collector_of, document, finished, identity_coder
 
 N_SHARDS, N_READ = 16, 5
 SHARES = (0.35, 0.2, 0.45)
@@ -192,3 +199,79 @@ def test_the_table_holds_everything_but_the_samples() -> None:
     assert not nothing.is_triggered(np.array([0], dtype=np.int32))
     assert nothing.places(np.array([0])).tolist() == [-1]
     assert not among(largest, nothing.unlike)[0]
+
+
+@dataclass
+class Shards:
+    """Stands for a survey of documents that are in memory."""
+
+    everything: list[Document]
+
+    def documents(self, tokenizer: object, shard: int, n_shards: int) -> Iterator[tuple[int, Document]]:
+        return ((i + 1, one) for i, one in enumerate(self.everything) if shard_of(one.source_hash, n_shards) == shard)
+
+
+DIFFUSE, ORDINARY = 1, 0
+READ = 8
+
+
+def diffuse_world() -> tuple[list[Document], torch.Tensor]:
+    """Feature 1 fires on token 300 and, as often, on tokens that hardly any two documents share."""
+    generator = np.random.default_rng(2)
+    documents = []
+    for number in range(500):
+        tokens = generator.integers(0, 290, 150)
+        if number % 3 == 0:
+            tokens[70] = 300 if number % 2 else 301 + number // 6
+        documents.append(document(tokens))
+    table = torch.full((400, 3), -1.0)
+    table[:20, ORDINARY] = 2.0
+    table[300:, DIFFUSE] = torch.linspace(2.0, 3.0, 100)
+    return documents, table
+
+
+def test_tiles_without_a_trigger_stand_for_those_that_were_not_read(tmp_path: Path) -> None:
+    documents, table = diffuse_world()
+    chosen = SMALL.model_copy(update={"min_examples": 60, "target_rare": True, "firing_train": 40})
+    read = [one for one in documents if shard_of(one.source_hash, N_SHARDS) < READ]
+    collector = collector_of(read, table, tmp_path / "spill", chosen)
+    rare = collector.rare = begin(collector, READ, Shards(documents), None)  # type: ignore[arg-type]
+    assert rare.features.tolist() == [DIFFUSE]
+    assert 300 in rare.triggers
+    later = [one for one in documents if one not in read and rare.is_triggered(one.token_ids)]
+    for one in batches(later, table):
+        collector.add_rare(encoded(one, identity_coder(3)))
+    outcome = finished(collector, tmp_path / "sorted")
+    expected, alone = dict.fromkeys(SPLITS, 0.0), 0
+    for one in read + later:
+        stands_alone = rare.is_triggered(one.token_ids) or decide(np.array([one.source_hash], dtype=np.uint64))[0]
+        n_tiles = firing_tiles(one)
+        alone += n_tiles * (not stands_alone)
+        expected[one.split] += n_tiles * (1 if stands_alone else (32 - READ) / READ)
+    assert alone > 10, "nothing stands for more than itself"
+    larger = 0
+    before = collector.counts
+    samples = outcome.kept.samples(0, 3)
+    for split in SPLITS:
+        sample = samples.firing[split][DIFFUSE]
+        n = int((sample >= 0).sum())
+        if samples.population[split][DIFFUSE] == before.tiles(split)[DIFFUSE]:
+            assert not outcome.kept.later[sample[sample >= 0]].any()
+            continue
+        larger += 1
+        assert n > before.tiles(split)[DIFFUSE]
+        assert samples.population[split][DIFFUSE] == expected[split]
+        assert samples.represented[split][DIFFUSE] == n * (32 - READ) / READ, "the heaviest are certain to be drawn"
+        assert outcome.kept.later[sample[sample >= 0]].any()
+    assert larger
+    assert samples.population["test"][ORDINARY] == before.tiles("test")[ORDINARY]
+
+
+def firing_tiles(one: Document) -> int:
+    """Tiles in which feature 1 fires."""
+    found = 0
+    for context in contexts_of(one, CONTEXT_TOKENS):
+        first = context.start + context.offset
+        own = one.token_ids[first : first + context.n_tiles * TILE_TOKENS].reshape(-1, TILE_TOKENS)
+        found += int((own >= 300).any(axis=1).sum())
+    return found

@@ -345,8 +345,8 @@ def test_a_set_with_targeted_features_cannot_be_extended(
 ) -> None:
     parent = collected(settings(corpus, sae, subject_settings), tmp_path)
     more = written(tmp_path / "more.jsonl", [f"{text} more" for text in texts(200)])
-    chosen = settings(more, sae, subject_settings, target_rare=False)
-    with pytest.raises(DataError, match="text cannot be added"):
+    chosen = settings(more, sae, subject_settings, target_rare=False, min_examples=None)
+    with pytest.raises(DataError, match=r"text cannot be added.*target_rare was True and is False"):
         Collection(chosen, tmp_path, parent.evidence_set["evidence_set_id"])
 
 
