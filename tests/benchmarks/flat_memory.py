@@ -1,7 +1,7 @@
 """How much memory a collection takes at 1×, 4× and 16× as much text, from settings to finished tables.
 
     python -m tests.benchmarks.flat_memory                                the three sizes at 32,768 features
-    python -m tests.benchmarks.flat_memory --d-sae 131072 --times 1       one size at 131,072 features
+    python -m tests.benchmarks.flat_memory --d-sae 131072 --times 4       one size at 131,072 features
 
 A tiny random model and a random top-k SAE read documents of random words; each size runs in a process of its own, through what
 `autolabel collect` runs. What is kept, and so memory, stops growing once the samples of all features are full. The SAE's biases let
