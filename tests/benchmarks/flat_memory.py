@@ -169,7 +169,7 @@ def even_biases(subject: Subject, W_dec: torch.Tensor) -> torch.Tensor:
     contexts = torch.from_numpy(ids[: len(ids) // CONTEXT * CONTEXT].reshape(-1, CONTEXT).astype(np.int64))
     x = torch.cat([subject.activations(some, HOOKPOINT).flatten(0, 1) for some in torch.split(contexts, 8)]).float()
     rank = max(round(K / len(W_dec) * len(x)), 1)
-    return ALWAYS_POSITIVE - torch.cat([(x @ some.T).topk(rank, dim=0).values[-1] for some in torch.split(W_dec, 2048)])
+    return ALWAYS_POSITIVE - torch.cat([(some @ x.T).topk(rank, dim=1).values[:, -1] for some in torch.split(W_dec, 2048)])
 
 
 def texts(n: int) -> Iterator[str]:
