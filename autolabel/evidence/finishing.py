@@ -69,7 +69,8 @@ def finished_tables(evidence_set_id: str, source: Source, collector: Collector, 
         for name, chunk in tables.chunks(builder.draw()):
             if name not in writers:
                 files[name] = folder / f"{name}.arrows"
-                writers[name] = pa.ipc.new_stream(files[name], chunk.schema)
+                options = pa.ipc.IpcWriteOptions(compression="lz4")
+                writers[name] = pa.ipc.new_stream(files[name], chunk.schema, options=options)
             writers[name].write_table(chunk)
     finally:
         for writer in writers.values():

@@ -30,6 +30,10 @@ Rows = NDArray[np.int64]
 """Row numbers of tiles."""
 
 
+_PART_FEATURES = 512
+"""Features whose pairs are looked up together."""
+
+
 class Background:
     """The background sample of one split, in hash order: tiles with the strength and peak of every feature in them."""
 
@@ -126,16 +130,29 @@ class Kept:
         del row_of_pair, feature_of_pair
         by_feature = pairs_by_tile.tocsc()
         self._pairs_of_features, self._first_of_feature = by_feature.data, by_feature.indptr
+        self._last_part = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
         self.background: dict[Split, Background] = {split: self._background(split, pairs_by_tile) for split in SPLITS}
 
     def pairs_at(self, features: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
         """The number of the pair of each feature and tile, −1 where the feature is silent."""
-        wanted = rows * self.d_sae + features
-        places = np.searchsorted(self._keys, wanted)
-        places[places == len(self._keys)] = 0
-        if len(self._keys) == 0:
-            return np.full(len(wanted), -1, dtype=np.int64)
-        return np.where(self._keys[places] == wanted, places, -1)
+        found = np.full(len(features), -1, dtype=np.int64)
+        for part in np.unique(features // _PART_FEATURES).tolist():
+            of_part = features // _PART_FEATURES == part
+            keys, pairs = self._part(part)
+            if len(keys):
+                wanted = features[of_part] * len(self.ids) + rows[of_part]
+                places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+                found[of_part] = np.where(keys[places] == wanted, pairs[places], -1)
+        return found
+
+    def _part(self, part: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The pairs of the features of one part, by feature · tiles + row, ascending: so few that looking them up stays in the cache."""
+        if self._last_part[0] != part:
+            start, stop = part * _PART_FEATURES, min((part + 1) * _PART_FEATURES, self.d_sae)
+            pairs = self._pairs_of_features[self._first_of_feature[start] : self._first_of_feature[stop]].astype(np.int64)
+            rows, features = np.divmod(self._keys[pairs], self.d_sae)
+            self._last_part = (part, features * len(self.ids) + rows, pairs)
+        return self._last_part[1:]
 
     def strengths_of(self, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
         """Largest activation of each numbered pair, 0 for −1."""

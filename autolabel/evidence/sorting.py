@@ -1,5 +1,6 @@
 """Brings the spill into the order of tile ids with memory for one slice of it at a time, whatever its size."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
@@ -13,8 +14,9 @@ from autolabel.evidence.spill import PAIR_SCHEMA, TILE_SCHEMA, among, joined, pa
 from autolabel.evidence.tiling import Pairs
 from autolabel.hashing import UInt64
 
-SLICE_TILES = 1 << 15
-_MOST_SLICES = 256
+SLICE_TILES, SLICE_PAIRS = 1 << 15, 1 << 20
+"""About how many tiles and pairs a slice holds."""
+MOST_SLICES = 256
 
 
 def sorted_slices(collector: Collector, folder: Path) -> Iterator[tuple[pa.Table, Pairs | None]]:
@@ -24,7 +26,8 @@ def sorted_slices(collector: Collector, folder: Path) -> Iterator[tuple[pa.Table
     """
     spill = collector.spill
     n_tiles = sum(batch.num_rows for batch in spill.tiles())
-    bits = min(max(int(n_tiles - 1).bit_length() - (SLICE_TILES - 1).bit_length(), 0), (_MOST_SLICES - 1).bit_length())
+    n_slices = min(max(n_tiles / SLICE_TILES, spill.n_pairs / SLICE_PAIRS, 1), MOST_SLICES)
+    bits = (math.ceil(n_slices) - 1).bit_length()
     wanted = [np.empty(0, dtype=np.uint64)]
     with _SliceFiles(folder, "pairs", bits, PAIR_SCHEMA) as files:
         for pairs in spill.pairs():
