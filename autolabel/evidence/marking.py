@@ -10,8 +10,8 @@ from autolabel.evidence.draws import marks
 from autolabel.evidence.kept import Background, Kept, Rows
 from autolabel.records import Split
 
-_LOOKED_AT = 24
-"""Features on either side of a feature's firing rate whose peaks are tried before all of a tile's are."""
+_REACHES = (8, 48)
+"""So many features on either side of a feature's firing rate are tried, then so many, then all of a tile's."""
 
 MarksOfPlaces = Callable[[NDArray[np.int64], NDArray[np.int64] | int], NDArray[np.uint32]]
 
@@ -69,10 +69,11 @@ class _ByRate:
 
     def peaks(self, features: NDArray[np.int64], places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Bits of the first `numbers` distinct peaks in each tile, of the other features nearest in firing rate."""
-        found, lacking = self._nearest(features, places, numbers, _LOOKED_AT)
-        if lacking.any():
-            widest = int(np.diff(self._bounds)[places[lacking]].max())
-            found[lacking], _ = self._nearest(features[lacking], places[lacking], numbers[lacking], widest)
+        found = np.zeros(len(features), dtype=np.uint32)
+        left = np.arange(len(features))
+        for reach in (*_REACHES, int(np.diff(self._bounds).max(initial=1))):
+            found[left], lacking = self._nearest(features[left], places[left], numbers[left], reach)
+            left = left[lacking]
         return found
 
     def _nearest(
@@ -90,6 +91,11 @@ class _ByRate:
         others = self._features[at]
         inside &= others != features[:, None]
         distance = np.where(inside, np.abs(self._rates[at] - rates[:, None]), np.inf)
+        # What lies beyond the reach on one side may be nearer than what lies within it on the other.
+        cut = np.stack([middle - reach > low, middle + reach < high], axis=1)
+        nearest_beyond = np.where(cut, distance[:, [0, -1]], np.inf).min(axis=1)
+        inside &= distance <= nearest_beyond[:, None]
+        distance[~inside] = np.inf
         order = np.lexsort((others, distance), axis=1)
         bits = np.where(inside, np.uint32(1) << self._peaks[at], np.uint32(0))
         bits = np.take_along_axis(bits, order, axis=1)
@@ -99,5 +105,5 @@ class _ByRate:
             fresh = (bits[:, column] & ~found != 0) & (left > 0)
             found[fresh] |= bits[fresh, column]
             left[fresh] -= 1
-        lacking = (left > 0) & ((middle - reach > low) | (middle + reach < high))
+        lacking = (left > 0) & cut.any(axis=1)
         return found, lacking
