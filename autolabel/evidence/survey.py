@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from autolabel.config import CorpusSettings
+from autolabel.errors import DataError
 from autolabel.evidence.corpus import (
     MIN_DOCUMENTS_PER_SPLIT,
     CorpusCounts,
@@ -66,6 +67,8 @@ class Survey:
                 splittable = splittable or _splittable(counts)
                 if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
                     break
+        if known is not None and not hashes:
+            raise DataError(f"all {self.n_known} texts are in the evidence set already, so there is nothing to add; name other text")
         if not splittable:
             require_splits(counts)
             require_tiles(counts)

@@ -23,7 +23,7 @@ from autolabel.pipeline.counting import InputCounter
 from autolabel.pipeline.dry_stages import dry_run
 from autolabel.pipeline.stages import Stage
 from autolabel.store.connection import Database
-from autolabel.store.finding import collected_sets
+from autolabel.store.finding import CollectedSet, collected_sets
 from autolabel.store.ledger import usage_by_stage
 from autolabel.store.run_store import RunStore
 from autolabel.store.selection import select_features
@@ -131,12 +131,23 @@ def evidence_at_hand(settings: Settings, database: Database) -> str:
     """
     sets = collected_sets(database)
     wanted = _names(settings.model_dump(mode="json"))
-    named = [found for found in sets if _names(found.config) == wanted]
+    named = [found for found, sae in _by_sae(sets) if _names({**found.config, "sae": sae}) == wanted]
     if named or len(sets) == 1:
         return (named or sets)[0].evidence_set_id
     if not sets:
         raise ConfigError(_no_evidence(settings))
     raise ConfigError(f"{settings.db} holds evidence for {len(sets)} SAEs, none collected with {_described(settings)}; {_ADVICE}")
+
+
+def _by_sae(sets: Sequence[CollectedSet]) -> list[tuple[CollectedSet, Any]]:
+    """Each set with the SAE of its run's settings that it is of: a run with `also` collects one set after the other, in their order."""
+    found = []
+    for one in sets:
+        together = [other for other in reversed(sets) if other.config == one.config]
+        saes = [one.config.get("sae"), *one.config.get("also", [])]
+        place = together.index(one) if len(together) == len(saes) else 0
+        found.append((one, saes[place]))
+    return found
 
 
 def _no_evidence(settings: Settings) -> str:

@@ -84,6 +84,12 @@ def test_texts_that_a_parent_holds_are_passed_over(tmp_path: Path) -> None:
     assert (before.content + after.content) % 2**64 == whole.content
 
 
+def test_text_that_a_parent_holds_already_is_nothing_to_add(tmp_path: Path) -> None:
+    before = survey(tmp_path / "a.jsonl", texts())
+    with pytest.raises(DataError, match="all 10 texts are in the evidence set already"):
+        survey(tmp_path / "b.jsonl", texts()[:10], known=before.hashes)
+
+
 def test_few_documents_can_extend_a_parent(tmp_path: Path) -> None:
     before = survey(tmp_path / "a.jsonl", texts())
     assert read(survey(tmp_path / "b.jsonl", ["one text more " * 9], known=before.hashes)) == ["one text more " * 9]

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,6 +14,7 @@ import pytest
 
 from autolabel.config import BudgetSettings, FeatureSelection, Settings
 from autolabel.errors import BudgetExceeded, ConfigError, StoreLocked
+from autolabel.evidence.sae import native
 from autolabel.llm.server_counter import ServerCounter
 from autolabel.local.tokenizing import TokenizerCounter
 from autolabel.pipeline import costing, estimating
@@ -24,6 +25,7 @@ from autolabel.records import Message
 from autolabel.store.connection import Database
 from autolabel.store.run_store import RunStore
 from tests.pipeline import world
+from tests.pipeline.world import Server
 from tests.servers.log import Tally, summarise
 from tests.servers.options import Options
 from tests.servers.processes import running
@@ -328,6 +330,19 @@ def test_the_error_of_a_sample_is_that_of_drawing_without_replacement() -> None:
     group.by_feature.clear()
     group.by_feature[None] = 30
     assert (few.scale(group), few.error(group)) == (1, 0)
+
+
+def test_of_several_saes_collected_in_one_run_the_one_of_the_settings_is_found(built: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    native.save(other, replace(native.load(built / "sae"), name="other", b_enc=native.load(built / "sae").b_enc - 0.01))
+    db = tmp_path / "labels.duckdb"
+    first = world.settings(built, db, also=[{"path": str(other)}])
+    world.run(first, Server(), stages=("collect",))
+    second = world.settings(built, db, sae={"path": str(other)})
+    with duckdb.connect(str(db), read_only=True) as connection:
+        sets = dict(connection.execute("SELECT name, evidence_set_id FROM evidence_sets JOIN saes USING (sae_id)").fetchall())
+    assert evidence_at_hand(first, Database(db)) == sets["directions"]
+    assert evidence_at_hand(second, Database(db)) == sets["other"]
 
 
 def test_evidence_is_found_by_the_settings_it_was_collected_with(built: Path, collected: Path) -> None:
