@@ -48,7 +48,11 @@ def test_a_short_file_is_enough(write: Any) -> None:
     [
         ('colour = "red"\n' + MINIMAL, "colour", "db, seed, source, subject, sae, also, corpus"),
         (MINIMAL + "[evidence]\nstrongst = 3\n", "evidence.strongst", "strongest, firing_train"),
-        (MINIMAL + "txt_column = 'body'\n", "corpus.sources.0.txt_column", "path, name, format, text_column, id_column, delimiter, share"),
+        (
+            MINIMAL + "txt_column = 'body'\n",
+            "corpus.sources.0.txt_column",
+            "path, name, format, text_column, id_column, delimiter, share",
+        ),
         (MINIMAL + "[llm]\nmodel = 'm'\napi_key = 'sk-secret'\n", "llm.api_key", "base_url, name, model, api_key_env"),
     ],
 )

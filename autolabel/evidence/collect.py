@@ -54,7 +54,11 @@ class Collection:
                 "text cannot be added where only as much is read as min_examples needs; leave min_examples out, or collect all text anew"
             )
         self._parent = None if parent is None else Checkpoint(folder / parent, parent)
-        known = None if self._parent is None else self._parent.documents()
+        known = None
+        if self._parent is not None:
+            for coder in coders:
+                self._parent.require_alike(self._described(coder))
+            known = self._parent.documents()
         context_tokens = self._subject_settings.context_tokens
         self._survey = Survey(self._corpus_settings, settings.seed, self._subject, context_tokens, known)
         self._gate_documents = self._survey.gate_documents(self._subject)
@@ -186,7 +190,6 @@ class Collection:
         sae_id = coder.sae_id(self._subject.identity)
         determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(coder), self._subject.identity]
         if self._parent is not None:
-            self._parent.require_alike(self._described(coder))
             determinants.append(self._parent.identity)
         identity = content_id("evidence_set", determinants)
         return EvidenceSet(number, coder, sae_id, identity, Checkpoint(folder / identity, identity))
@@ -229,7 +232,7 @@ class Collection:
 
     def _progress(self, one: EvidenceSet, **changes: Any) -> Progress:
         gate = None if one.gate is None else one.gate.as_dict()
-        return replace(Progress(gate=gate, gate_forced=self._forced, described=self._described(one.coder)), **changes)
+        return replace(Progress(gate=gate, described=self._described(one.coder)), **changes)
 
 
 def import_optional(module: str, extra: str) -> Any:

@@ -40,7 +40,6 @@ class Progress:
     finished: bool = False
     gate: dict[str, Any] | None = None
     """What the load gate measured."""
-    gate_forced: bool = False
     corpus: dict[str, Any] | None = None
     """What the text of a finished collection holds."""
     described: dict[str, Any] | None = None

@@ -68,7 +68,9 @@ class Survey:
                 if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
                     break
         if known is not None and not hashes:
-            raise DataError(f"all {self.n_known} texts are in the evidence set already, so there is nothing to add; name other text")
+            raise DataError(
+                f"all {self.n_known} texts are in the evidence set already, so there is nothing to add; name other text"
+            )
         if not splittable:
             require_splits(counts)
             require_tiles(counts)

@@ -89,7 +89,7 @@ def test_text_added_later_gives_what_all_text_at_once_gives(sae: Path, subject_s
 
 
 def test_only_what_is_there_can_be_extended(corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="missing or damaged"):
+    with pytest.raises(DataError, match="is gone, so nothing can be added"):
         Collection(settings(corpus, sae, subject_settings), tmp_path, "nothing")
 
 
