@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from autolabel.config import EvidenceSettings
+from autolabel.evidence.ahead import in_order
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.draws import ALIVE, DENSE, SILENT, TOO_FEW, Draws, at_places, first_of, packed
 from autolabel.evidence.kept import Kept, Rows, Samples
@@ -56,7 +57,8 @@ class ExamBuilder:
         self._silence_is_known = silence_is_known
         self._fired = self._counts.fired
         self._neighbours = Neighbours(W_dec, kept.background["train"])
-        self._fires = {split: kept.background[split].fires() for split in SPLITS}
+        self._tiles_of = {split: kept.background[split].fires().T.tocsr() for split in SPLITS}
+        """1 where a feature fires in a background tile, shape (d_sae, n_tiles)."""
         self._lookalikes = Lookalikes(kept)
         self._marks = NegativeMarks(kept, np.log(np.maximum(self._fired, 0.5)))
         numbers = np.unique(kept.source_documents, return_inverse=True)[1]
@@ -65,8 +67,9 @@ class ExamBuilder:
 
     def draw(self) -> Iterator[Draws]:
         """Draw for all features in order, some at a time; a feature with too little evidence gets its firing windows and no exam."""
-        for start in range(0, self._collector.d_sae, CHUNK_FEATURES):
-            yield self._draw(start, min(start + CHUNK_FEATURES, self._collector.d_sae))
+        d_sae = self._collector.d_sae
+        starts = range(0, d_sae, CHUNK_FEATURES)
+        yield from in_order(lambda start: self._draw(start, min(start + CHUNK_FEATURES, d_sae)), starts)
 
     def _draw(self, start: int, stop: int) -> Draws:
         samples = self._kept.samples(start, stop)
@@ -226,7 +229,7 @@ class ExamBuilder:
         flat = np.array([other for one in near for other in one], dtype=np.int64)
         ones = np.ones(len(flat), dtype=np.float32)
         members = scipy.sparse.csr_array((ones, (owners, flat)), shape=(len(rich), self._collector.d_sae))
-        counted: NDArray[np.float32] = (members @ self._fires[split].T).toarray()
+        counted: NDArray[np.float32] = (members @ self._tiles_of[split]).toarray()
         return counted
 
     def _same_document(self, draws: Draws, rich: NDArray[np.int64], split: Split) -> NDArray[np.bool_]:

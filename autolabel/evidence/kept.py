@@ -6,6 +6,7 @@ features and the pairs kept, not the text.
 
 import os
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +33,8 @@ Rows = NDArray[np.int64]
 
 _PART_FEATURES = 512
 """Features whose pairs are looked up together."""
+_PARTS_HELD = 8
+"""More than are drawn for at the same time (see `ahead.AT_ONCE_AT_MOST`)."""
 
 
 class Background:
@@ -130,7 +133,7 @@ class Kept:
         del row_of_pair, feature_of_pair
         by_feature = pairs_by_tile.tocsc()
         self._pairs_of_features, self._first_of_feature = by_feature.data, by_feature.indptr
-        self._last_part = (-1, np.empty(0, np.int64), np.empty(0, np.int64))
+        self._part = lru_cache(_PARTS_HELD)(self._find_part)
         self.background: dict[Split, Background] = {split: self._background(split, pairs_by_tile) for split in SPLITS}
 
     def pairs_at(self, features: NDArray[np.int64], rows: Rows) -> NDArray[np.int64]:
@@ -145,14 +148,12 @@ class Kept:
                 found[of_part] = np.where(keys[places] == wanted, pairs[places], -1)
         return found
 
-    def _part(self, part: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _find_part(self, part: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The pairs of the features of one part, by feature · tiles + row, ascending: so few that looking them up stays in the cache."""
-        if self._last_part[0] != part:
-            start, stop = part * _PART_FEATURES, min((part + 1) * _PART_FEATURES, self.d_sae)
-            pairs = self._pairs_of_features[self._first_of_feature[start] : self._first_of_feature[stop]].astype(np.int64)
-            rows, features = np.divmod(self._keys[pairs], self.d_sae)
-            self._last_part = (part, features * len(self.ids) + rows, pairs)
-        return self._last_part[1:]
+        start, stop = part * _PART_FEATURES, min((part + 1) * _PART_FEATURES, self.d_sae)
+        pairs = self._pairs_of_features[self._first_of_feature[start] : self._first_of_feature[stop]].astype(np.int64)
+        rows, features = np.divmod(self._keys[pairs], self.d_sae)
+        return features * len(self.ids) + rows, pairs
 
     def strengths_of(self, pairs: NDArray[np.int64]) -> NDArray[np.float32]:
         """Largest activation of each numbered pair, 0 for −1."""

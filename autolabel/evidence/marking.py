@@ -10,9 +10,6 @@ from autolabel.evidence.draws import marks
 from autolabel.evidence.kept import Background, Kept, Rows
 from autolabel.records import Split
 
-_REACHES = (8, 48)
-"""So many features on either side of a feature's firing rate are tried, then so many, then all of a tile's."""
-
 MarksOfPlaces = Callable[[NDArray[np.int64], NDArray[np.int64] | int], NDArray[np.uint32]]
 
 
@@ -56,54 +53,49 @@ class _ByRate:
 
     def __init__(self, background: Background, log_rates: NDArray[np.float64]) -> None:
         by_tile = background.by_tile
-        tiles = np.repeat(np.arange(by_tile.shape[0]), np.diff(by_tile.indptr))
-        order = np.lexsort((by_tile.indices, log_rates[by_tile.indices], tiles))
-        self._features = by_tile.indices[order].astype(np.int64)
-        self._rates = log_rates[self._features]
-        self._peaks = background.peaks[order].astype(np.uint32)
-        self._bounds = by_tile.indptr.astype(np.int64)
         self._log_rates = log_rates
-        # One ascending key over all tiles finds a rate within a tile by a single binary search.
-        self._spread = float(self._rates.max(initial=0.0) - self._rates.min(initial=0.0)) + 1.0
-        self._keys = self._rates + tiles * self._spread
+        self._rank = np.unique(log_rates, return_inverse=True)[1].astype(np.int64)
+        tiles = np.repeat(np.arange(by_tile.shape[0]), np.diff(by_tile.indptr))
+        keys = self._key(tiles, by_tile.indices.astype(np.int64))
+        order = np.argsort(keys)
+        self._keys = keys[order]
+        self._rates = np.append(log_rates[by_tile.indices[order]], np.inf)
+        self._peaks = np.uint32(1) << background.peaks[order].astype(np.uint32)
+        self._bounds = by_tile.indptr.astype(np.int64)
+        filled = np.flatnonzero(np.diff(self._bounds))
+        self._all_peaks = np.zeros(by_tile.shape[0], dtype=np.uint32)
+        if len(filled):
+            self._all_peaks[filled] = np.bitwise_or.reduceat(self._peaks, self._bounds[filled])
+
+    def _key(self, tiles: NDArray[np.int64], features: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ascends by tile, within one by firing rate, then by feature, so that a binary search finds a feature's place in any tile."""
+        n = len(self._rank)
+        return (tiles * n + self._rank[features]) * n + features
 
     def peaks(self, features: NDArray[np.int64], places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """Bits of the first `numbers` distinct peaks in each tile, of the other features nearest in firing rate."""
-        found = np.zeros(len(features), dtype=np.uint32)
-        left = np.arange(len(features))
-        for reach in (*_REACHES, int(np.diff(self._bounds).max(initial=1))):
-            found[left], lacking = self._nearest(features[left], places[left], numbers[left], reach)
-            left = left[lacking]
-        return found
-
-    def _nearest(
-        self, features: NDArray[np.int64], places: NDArray[np.int64], numbers: NDArray[np.int64], reach: int
-    ) -> tuple[NDArray[np.uint32], NDArray[np.bool_]]:
-        """The same among `reach` features on either side, and where more would have been needed and are there."""
-        rates = self._log_rates[features]
-        low, high = self._bounds[places], self._bounds[places + 1]
-        middle = np.clip(np.searchsorted(self._keys, rates + places * self._spread), low, high)
-        at = middle[:, None] + np.arange(-reach, reach)[None, :]
-        inside = (at >= low[:, None]) & (at < high[:, None])
-        at = np.where(inside, at, 0)
-        if len(self._features) == 0:
-            return np.zeros(len(features), dtype=np.uint32), np.zeros(len(features), dtype=bool)
-        others = self._features[at]
-        inside &= others != features[:, None]
-        distance = np.where(inside, np.abs(self._rates[at] - rates[:, None]), np.inf)
-        # What lies beyond the reach on one side may be nearer than what lies within it on the other.
-        cut = np.stack([middle - reach > low, middle + reach < high], axis=1)
-        nearest_beyond = np.where(cut, distance[:, [0, -1]], np.inf).min(axis=1)
-        inside &= distance <= nearest_beyond[:, None]
-        distance[~inside] = np.inf
-        order = np.lexsort((others, distance), axis=1)
-        bits = np.where(inside, np.uint32(1) << self._peaks[at], np.uint32(0))
-        bits = np.take_along_axis(bits, order, axis=1)
-        found = np.zeros(len(features), dtype=np.uint32)
-        left = numbers.copy()
-        for column in range(bits.shape[1]):
-            fresh = (bits[:, column] & ~found != 0) & (left > 0)
-            found[fresh] |= bits[fresh, column]
-            left[fresh] -= 1
-        lacking = (left > 0) & cut.any(axis=1)
-        return found, lacking
+        """Bits of the first `numbers` distinct peaks in each tile, of the other features nearest in firing rate, rarer ones first."""
+        keys, low, high = self._key(places, features), self._bounds[places], self._bounds[places + 1]
+        above = np.searchsorted(self._keys, keys)
+        below = above - 1
+        is_own = above < high
+        is_own[is_own] = self._keys[above[is_own]] == keys[is_own]
+        above += is_own
+        takes_all = ~is_own & (np.bitwise_count(self._all_peaks[places]) <= numbers)
+        found = np.where(takes_all, self._all_peaks[places], np.uint32(0))
+        # Step by step outwards from each feature's own rate, until it has its number or the tile ends.
+        number, rate, wanted = np.arange(len(features)), self._log_rates[features], np.where(takes_all, 0, numbers)
+        while True:
+            goes_on = (wanted > 0) & ((below >= low) | (above < high))
+            number, rate, wanted, below, above, low, high = (
+                column[goes_on] for column in (number, rate, wanted, below, above, low, high)
+            )
+            if len(number) == 0:
+                return found
+            down = np.where(below >= low, rate - self._rates[below], np.inf)
+            up = np.where(above < high, self._rates[above] - rate, np.inf)
+            descends = down <= up
+            peaks = self._peaks[np.where(descends, below, above)]
+            wanted -= peaks & ~found[number] != 0
+            found[number] |= peaks
+            below -= descends
+            above += ~descends

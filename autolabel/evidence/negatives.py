@@ -4,6 +4,9 @@ They come from the background sample, so the activations of every feature in the
 exists: by firing (a neighbouring feature is active), by words (the text looks like the feature's), by document.
 """
 
+from itertools import pairwise
+from typing import TypeVar
+
 import numpy as np
 import scipy.sparse
 import torch
@@ -22,6 +25,8 @@ _CANDIDATES = 64
 """Features that come into question as nearest by cosines in bfloat16, some times as fast, before exact ones decide."""
 _HARD_SHARES: tuple[tuple[ExampleKind, float], ...] = (("neighbour", 0.4), ("lookalike", 0.4), ("same_document", 0.2))
 _FILLED_FROM: tuple[ExampleKind, ...] = ("lookalike", "neighbour", "same_document")
+
+Number = TypeVar("Number", np.float32, np.float64)
 
 
 class Neighbours:
@@ -61,20 +66,11 @@ class Neighbours:
         lines = np.repeat(np.arange(len(features)), lengths)
         jaccard = together.data / np.maximum(self._n_fires[features][lines] + self._n_fires[others] - together.data, 1)
         jaccard[others == features[lines]] = 0
-        filled = np.flatnonzero(lengths)
-        found: list[list[int]] = [[] for _ in features]
-        if len(filled) == 0:
-            return found
-        largest = np.zeros(len(features), dtype=jaccard.dtype)
-        for _ in range(NEIGHBOURS_BY_FIRING):
-            largest[filled] = np.maximum.reduceat(jaccard, together.indptr[filled])
-            at = np.flatnonzero((jaccard == largest[lines]) & (jaccard > 0))
-            at = at[np.lexsort((others[at], lines[at]))]
-            first = np.concatenate([[True], lines[at][1:] != lines[at][:-1]])[: len(at)]
-            for place in at[first].tolist():
-                found[lines[place]].append(int(others[place]))
-                jaccard[place] = 0
-        return found
+        edge = _largest(jaccard, lines, together.indptr, NEIGHBOURS_BY_FIRING)[:, -1]
+        at = np.flatnonzero((jaccard >= edge[lines]) & (jaccard > 0))
+        at = at[np.lexsort((others[at], -jaccard[at], lines[at]))]
+        bounds = np.searchsorted(lines[at], np.arange(len(features) + 1))
+        return [others[at[start:stop]][:NEIGHBOURS_BY_FIRING].tolist() for start, stop in pairwise(bounds.tolist())]
 
 
 class Lookalikes:
@@ -91,12 +87,8 @@ class Lookalikes:
         vectors = self._kept.vocabulary.tf_idf(self._kept.tokens(distinct))
         members = scipy.sparse.csr_array((np.ones(len(rows)), (owners, place)), shape=(n_owners, len(distinct)))
         centres = (members @ vectors).tocsr()
-        lengths = np.diff(centres.indptr)
-        lines = np.repeat(np.arange(n_owners), lengths)
-        ranked = np.zeros((n_owners, max(int(lengths.max(initial=0)), CHARACTERISTIC_TOKENS)))
-        ranked[lines, np.arange(len(lines)) - centres.indptr[lines]] = centres.data
-        edge = -np.partition(-ranked, CHARACTERISTIC_TOKENS - 1, axis=1)[:, CHARACTERISTIC_TOKENS - 1]
-        heavy = centres.data >= edge[lines]
+        lines = np.repeat(np.arange(n_owners), np.diff(centres.indptr))
+        heavy = centres.data >= _largest(centres.data, lines, centres.indptr, CHARACTERISTIC_TOKENS)[lines, -1]
         return scipy.sparse.csr_array((centres.data[heavy], (lines[heavy], centres.indices[heavy])), shape=centres.shape)
 
     def similarity(self, centres: scipy.sparse.csr_array, split: Split) -> NDArray[np.float32]:
@@ -141,3 +133,12 @@ def hard_places(
     for kind in _FILLED_FROM:
         take(kind, size)
     return {kind: np.concatenate(parts, axis=1) for kind, parts in found.items()}
+
+
+def _largest(values: NDArray[Number], lines: NDArray[np.int64], bounds: NDArray[np.int32], n: int) -> NDArray[Number]:
+    """The `n` largest of the entries of each line of a sparse matrix, descending, 0 where there are fewer; shape (n_lines, n)."""
+    width = max(int(np.diff(bounds).max(initial=0)), n)
+    padded = np.zeros((len(bounds) - 1, width), dtype=values.dtype)
+    padded[lines, np.arange(len(lines)) - bounds[lines]] = values
+    largest: NDArray[Number] = torch.from_numpy(padded).topk(n, dim=1).values.numpy()
+    return largest
