@@ -24,7 +24,7 @@ def examine(subject: Subject, coder: Coder, documents: Sequence[Document], conte
     bos = begins_with_bos(coder)
     samples = {with_bos: sample(subject, places, documents, context_tokens, with_bos) for with_bos in (True, False)}
     require_widths(subject, coder, samples[bos])
-    fits = {with_bos: fit_sample(coder, samples[with_bos]) for with_bos in samples}
+    fits = {with_bos: fit(coder, *usable_pair(coder, samples[with_bos])) for with_bos in samples}
     own, target = fits[bos], samples[bos].tokens[places[-1]]
     usable = samples[bos].usable(places)
     finite = torch.stack([samples[bos].tokens[place].isfinite().all(dim=1).cpu() for place in places]).all(dim=0)
@@ -72,12 +72,12 @@ def hookpoints_of(coder: Coder) -> list[str]:
     return list(dict.fromkeys([coder.hookpoint, coder.hookpoint_out or coder.hookpoint]))
 
 
-def fit_sample(coder: Coder, tokens: Sample) -> Fit:
-    """How it does on the usable tokens of a sample."""
+def usable_pair(coder: Coder, tokens: Sample) -> tuple[torch.Tensor, torch.Tensor]:
+    """What it reads, shape (n_tokens, d_in), and what it is to reconstruct, shape (n_tokens, d_out), of the usable tokens of a sample."""
     places = hookpoints_of(coder)
     x, target = (tokens.tokens[place] for place in (places[0], places[-1]))
     usable = tokens.usable(places).to(x.device)
-    return fit(coder, x[usable], target[usable.to(target.device)])
+    return x[usable], target[usable.to(target.device)]
 
 
 def require_widths(subject: Subject, coder: Coder, tokens: Sample) -> None:

@@ -37,6 +37,10 @@ class Sample:
         masks = [(self.tokens[hookpoint].norm(dim=1) <= self.limit(hookpoint)).cpu() for hookpoint in hookpoints]
         return torch.stack(masks).all(dim=0)
 
+    def every(self, n: int) -> "Sample":
+        """Every nth token."""
+        return Sample({place: rows[::n] for place, rows in self.tokens.items()}, self.first)
+
 
 @dataclass(frozen=True, slots=True)
 class Fit:
@@ -80,20 +84,29 @@ def sample(
                 break
     if n == 0:
         raise DataError("the corpus holds no text to measure the model's activations on; check [corpus] sources and share")
-    every = max(1, n // n_tokens)
-    return Sample(
-        {place: torch.cat(parts)[::every] for place, parts in tokens.items()}, {p: torch.cat(parts) for p, parts in first.items()}
-    )
+    whole = Sample(*({place: torch.cat(rows) for place, rows in parts.items()} for parts in (tokens, first)))
+    return whole.every(max(1, n // n_tokens))
 
 
 def fit(coder: Coder, x: torch.Tensor, target: torch.Tensor) -> Fit:
     """Encode `x`, shape (n_tokens, d_in), and compare what comes of it with `target`, shape (n_tokens, d_out)."""
-    code, output = coder.reconstruct(x)
-    target = target.to(output.device, torch.float32)
-    error, spread = (target - output).square().sum(1), (target - target.mean(0)).square().sum(1)
-    n = max(len(x), 1)
-    density = torch.bincount(code.features, minlength=coder.d_sae) / n
-    return Fit((error.sum() / spread.sum()).item(), (error / spread).median().item(), len(code.values) / n, density)
+    return fit_many(coder, [(x, target)])[0]
+
+
+def fit_many(coder: Coder, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Fit]:
+    """`fit` for several small samples, each `x` and `target`, encoded together in as few blocks as they fill."""
+    code, outputs = coder.reconstruct(torch.cat([x for x, _ in samples]))
+    found, start = [], 0
+    for x, target in samples:
+        n, stop = max(len(x), 1), start + len(x)
+        output = outputs[start:stop]
+        target = target.to(output.device, torch.float32)
+        error, spread = (target - output).square().sum(1), (target - target.mean(0)).square().sum(1)
+        active = code.features[(code.tokens >= start) & (code.tokens < stop)]
+        density = torch.bincount(active, minlength=coder.d_sae) / n
+        found.append(Fit((error.sum() / spread.sum()).item(), (error / spread).median().item(), len(active) / n, density))
+        start = stop
+    return found
 
 
 def mean_and_sink_fvu(target: torch.Tensor) -> float:
