@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, NoReturn
 
 import duckdb
@@ -149,10 +150,16 @@ def insert_new(connection: duckdb.DuckDBPyConnection, table: str, data: pa.Table
 
 
 def insert_batches(connection: duckdb.DuckDBPyConnection, table: str, data: Iterable[pa.Table]) -> None:
-    """Insert rows that are known to be new, table by table in flat memory; all have the columns of the first."""
-    for piece in data:
-        connection.register("incoming", piece)
+    """Insert rows that are known to be new as one stream, in flat memory; all tables have the columns of the first."""
+    tables = iter(data)
+    first = next(tables, None)
+    if first is None:
+        return
+    batches = (batch for piece in chain([first], tables) for batch in piece.to_batches())
+    connection.register("incoming", pa.RecordBatchReader.from_batches(first.schema, batches))
+    try:
         connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM incoming")
+    finally:
         connection.unregister("incoming")
 
 
