@@ -133,7 +133,9 @@ def _best(coder: SparseCoder, candidates: Sequence[Variant], tokens: Mapping[boo
         found = fit_many(group[0], [usable_pair(one, tokens[begins_with_bos(one)]) for one in group])
         fits.update(zip(map(id, group), found, strict=True))
     own = fits[id(coder)]
-    better = [variant for variant in candidates if fits[id(variant.coder)].fvu < 1 and _is_better(fits[id(variant.coder)], own, share)]
+    better = [
+        variant for variant in candidates if fits[id(variant.coder)].fvu < 1 and _is_better(fits[id(variant.coder)], own, share)
+    ]
     return sorted(better, key=lambda variant: fits[id(variant.coder)].fvu)
 
 

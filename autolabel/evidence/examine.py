@@ -6,7 +6,7 @@ import torch
 
 from autolabel.errors import DataError
 from autolabel.evidence.corpus import Document
-from autolabel.evidence.fit import Fit, Sample, fit, mean_and_sink_fvu, sample
+from autolabel.evidence.fit import Sample, fit, mean_and_sink_fvu, sample
 from autolabel.evidence.gate_report import DENSE, GateReport
 from autolabel.evidence.sae import Coder, SparseCoder
 from autolabel.evidence.subject import Subject

@@ -2,6 +2,7 @@
 about as often, never at positions drawn at random (validity §2)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ class NegativeMarks:
         """`log_rates`, shape (d_sae,), are logarithms of how often each feature fires."""
         self._kept = kept
         self._log_rates = log_rates
-        self._by_rate = {split: _ByRate(background, log_rates) for split, background in kept.background.items()}
+        self._by_rate = {split: PeaksByRate(background, log_rates) for split, background in kept.background.items()}
 
     def for_split(self, split: Split, features: NDArray[np.int64], firing: Rows) -> MarksOfPlaces:
         """What to mark in background tiles of a split; `firing`, shape (n_features, k), are the firing tiles drawn for `features`.
@@ -48,13 +49,14 @@ class NegativeMarks:
         return of
 
 
-class _ByRate:
+class PeaksByRate:
     """The features active in each background tile of a split, in the order of their firing rates, and where each peaks."""
 
     def __init__(self, background: Background, log_rates: NDArray[np.float64]) -> None:
         by_tile = background.by_tile
         self._log_rates = log_rates
-        self._rank = np.unique(log_rates, return_inverse=True)[1].astype(np.int64)
+        distinct, self._rank = np.unique(log_rates, return_inverse=True)
+        self._n_rates = len(distinct)
         tiles = np.repeat(np.arange(by_tile.shape[0]), np.diff(by_tile.indptr))
         keys = self._key(tiles, by_tile.indices.astype(np.int64))
         order = np.argsort(keys)
@@ -69,8 +71,7 @@ class _ByRate:
 
     def _key(self, tiles: NDArray[np.int64], features: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ascends by tile, within one by firing rate, then by feature, so that a binary search finds a feature's place in any tile."""
-        n = len(self._rank)
-        return (tiles * n + self._rank[features]) * n + features
+        return (tiles * self._n_rates + self._rank[features]) * len(self._rank) + features
 
     def peaks(self, features: NDArray[np.int64], places: NDArray[np.int64], numbers: NDArray[np.int64]) -> NDArray[np.uint32]:
         """Bits of the first `numbers` distinct peaks in each tile, of the other features nearest in firing rate, rarer ones first."""
@@ -82,15 +83,18 @@ class _ByRate:
         above += is_own
         takes_all = ~is_own & (np.bitwise_count(self._all_peaks[places]) <= numbers)
         found = np.where(takes_all, self._all_peaks[places], np.uint32(0))
-        # Step by step outwards from each feature's own rate, until it has its number or the tile ends.
-        number, rate, wanted = np.arange(len(features)), self._log_rates[features], np.where(takes_all, 0, numbers)
+        wanted = np.where(takes_all, 0, numbers)
+        self._walk(found, np.arange(len(features)), self._log_rates[features], wanted, below, above, low, high)
+        return found
+
+    def _walk(self, found: NDArray[np.uint32], *columns: NDArray[Any]) -> None:
+        """Go step by step outwards from each feature's own rate, until it has its number of peaks in `found` or the tile ends."""
         while True:
+            number, rate, wanted, below, above, low, high = columns
             goes_on = (wanted > 0) & ((below >= low) | (above < high))
-            number, rate, wanted, below, above, low, high = (
-                column[goes_on] for column in (number, rate, wanted, below, above, low, high)
-            )
+            number, rate, wanted, below, above, low, high = columns = tuple(column[goes_on] for column in columns)
             if len(number) == 0:
-                return found
+                return
             down = np.where(below >= low, rate - self._rates[below], np.inf)
             up = np.where(above < high, self._rates[above] - rate, np.inf)
             descends = down <= up

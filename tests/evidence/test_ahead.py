@@ -4,7 +4,7 @@ from contextlib import closing
 
 import pytest
 
-from autolabel.evidence.ahead import ahead
+from autolabel.evidence.ahead import AT_ONCE_AT_MOST, ahead, in_order
 
 
 def n_threads() -> int:
@@ -87,3 +87,39 @@ def test_no_thread_before_the_first_item_is_wanted() -> None:
     items = ahead([1], 1)
     assert n_threads() == 0
     items.close()
+
+
+def test_results_come_in_the_order_of_the_items_whichever_is_ready_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 2)
+    second_is_done = threading.Event()
+    begun: list[int] = []
+
+    def double(number: int) -> int:
+        begun.append(number)
+        if number == 0:
+            assert second_is_done.wait(10)
+        if number == 1:
+            second_is_done.set()
+        return 2 * number
+
+    with closing(in_order(double, range(50))) as found:
+        assert [next(found) for _ in range(3)] == [0, 2, 4]
+        assert max(begun) < 3 + AT_ONCE_AT_MOST
+        assert list(found) == list(range(6, 100, 2))
+    assert sorted(begun) == list(range(50))
+
+
+def test_the_first_exception_ends_it() -> None:
+    begun: list[int] = []
+
+    def broken(number: int) -> int:
+        begun.append(number)
+        if number == 5:
+            raise ValueError("item 5 is malformed")
+        return number
+
+    taken: list[int] = []
+    with pytest.raises(ValueError, match="item 5"):
+        taken.extend(in_order(broken, range(1000)))
+    assert len(begun) < 5 + 2 * AT_ONCE_AT_MOST
+    assert not any(thread.name.startswith("autolabel-in-order") for thread in threading.enumerate())

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from autolabel.errors import DataError
-from autolabel.evidence.fit import GATE_TOKENS, Sample, fit, mean_and_sink_fvu, sample
+from autolabel.evidence.fit import GATE_TOKENS, Sample, fit, fit_many, mean_and_sink_fvu, sample
 from autolabel.evidence.subject import Subject
 from tests.evidence.test_subject import documents
 from tests.evidence.worlds import identity_coder
@@ -32,6 +32,15 @@ def test_a_perfect_reconstruction_and_the_mean_are_the_ends_of_the_scale() -> No
     silent = replace(identity_coder(4), b_enc=torch.full((4,), -100.0), b_dec=x.mean(0))
     assert fit(silent, x, x).fvu == pytest.approx(1)
     assert math.isnan(fit(identity_coder(4), x[:0], x[:0]).fvu)
+
+
+def test_samples_fitted_together_are_fitted_as_alone() -> None:
+    coder = identity_coder(8)
+    samples = [(gaussian(n, 8, n), gaussian(n, 8, 100 + n)) for n in (50, 1, 0, 7)]
+    for (x, target), found in zip(samples, fit_many(coder, samples), strict=True):
+        alone = fit(coder, x, target)
+        assert (found.fvu, found.fvu_median, found.l0) == pytest.approx((alone.fvu, alone.fvu_median, alone.l0), nan_ok=True)
+        torch.testing.assert_close(found.density, alone.density)
 
 
 def test_the_mean_and_a_sink_leave_what_is_off_their_line() -> None:
