@@ -46,6 +46,8 @@ class SaeSettings(Section):
     """Folder within `path`, for a `path` that is a repository with many SAEs."""
     hookpoint: str | None = None
     """Module of the subject model whose output it reads, or `MODULE:input`; the SAE's own settings say it when absent."""
+    hookpoint_out: str | None = None
+    """Module whose output a transcoder reconstructs, likewise."""
     k: Annotated[int, Field(ge=1)] | None = None
     """For `neurons`: how many of the largest activations of each token count; all that are not 0 when absent."""
 
@@ -61,8 +63,8 @@ class SaeSettings(Section):
                 raise ValueError('path = "" names no SAE; give the folder with its files, or set kind = "neurons"')
             if self.k is not None:
                 raise ValueError(f"k = {self.k} is for neurons; an SAE's own settings say its k")
-        elif self.path or self.subfolder:
-            raise ValueError(f'neurons have no files; leave out path = "{self.path}" and subfolder')
+        elif self.path or self.subfolder or self.hookpoint_out:
+            raise ValueError(f'neurons have no files; leave out path = "{self.path}", subfolder and hookpoint_out')
         elif not self.hookpoint:
             raise ValueError('neurons need a hookpoint, the input of a down projection: hookpoint = "layers.3.mlp.down_proj:input"')
         return self

@@ -13,7 +13,7 @@ from autolabel.evidence.subject import Subject
 LENGTH_BUCKETS = (64, 128, 192)
 """Shorter contexts are run at one of these lengths instead of the full one."""
 OUTLIER_FACTOR = 10.0
-"""Tokens whose residual norm exceeds this many medians are attention sinks and are left out everywhere (validity §3)."""
+"""Tokens whose norm at the hookpoint exceeds this many medians are attention sinks and are left out everywhere (validity §3)."""
 AHEAD_BATCHES = 4
 """Batches read and tokenised in advance, while the model runs over those before."""
 

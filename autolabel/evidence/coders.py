@@ -3,6 +3,7 @@
 from typing import Literal
 
 from autolabel.config import SaeSettings
+from autolabel.errors import DataError
 from autolabel.evidence.sae import Coder, load_sae
 from autolabel.evidence.sae.neurons import NeuronCoder
 from autolabel.evidence.subject import Subject
@@ -15,9 +16,14 @@ def open_coder(settings: SaeSettings, subject: Subject) -> Coder:
         DataError: its files cannot be used, or the model has no such place.
     """
     if settings.kind == "neurons":
-        hookpoint = settings.hookpoint or ""
-        return NeuronCoder.of_module(subject.module_at(hookpoint), hookpoint, subject.name, settings.k)
-    return load_sae(settings.path, settings.hookpoint, settings.subfolder).to(subject.device)
+        point = subject.resolve(settings.hookpoint or "")
+        if point.side != "input":
+            raise DataError(
+                f"[sae] hookpoint = \"{settings.hookpoint}\" is the {point.side} of '{point.module}'; neurons are what enters a down "
+                'projection, for example "layers.3.mlp.down_proj:input"'
+            )
+        return NeuronCoder.of_module(subject.module_at(str(point)), str(point), subject.name, settings.k)
+    return load_sae(settings.path, settings.hookpoint, settings.subfolder, settings.hookpoint_out).to(subject.device)
 
 
 def kind_of(coder: Coder) -> Literal["sae", "transcoder", "neurons"]:

@@ -95,7 +95,7 @@ def fit(coder: Coder, x: torch.Tensor, target: torch.Tensor) -> Fit:
 
 def fit_many(coder: Coder, samples: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> list[Fit]:
     """`fit` for several small samples, each `x` and `target`, encoded together in as few blocks as they fill."""
-    code, outputs = coder.reconstruct(torch.cat([x for x, _ in samples]))
+    code, outputs = coder.reconstruct(torch.cat([x.to(coder.device, torch.float32) for x, _ in samples]))
     found, start = [], 0
     for x, target in samples:
         n, stop = max(len(x), 1), start + len(x)

@@ -111,7 +111,7 @@ class GateReport:
         if self.l0 == 0:
             return ["no feature fires on any token"]
         if not self.fvu < float("inf"):
-            return ["FVU is not finite: what it reconstructs holds NaN or infinity"]
+            return ["FVU is not finite: what it reconstructs holds NaN or infinity, or the tokens do not vary"]
         found = []
         if self.fvu >= WORSE_THAN_MEAN:
             found.append(f"FVU is {self.fvu:.2f}, worse than predicting the mean")

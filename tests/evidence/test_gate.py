@@ -4,8 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from autolabel.config import SaeSettings
 from autolabel.errors import DataError, GateRefused
 from autolabel.evidence.batches import OUTLIER_FACTOR, run_contexts, usable_tokens
+from autolabel.evidence.coders import open_coder
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.examine import rule_of
 from autolabel.evidence.gate import GateReport, measure, norm_limit, require_pass
@@ -106,6 +108,11 @@ def test_neurons_are_held_against_the_output_of_their_mlp(subject: Subject, text
     assert report.dense_share > 0.3
     assert replace(report, dense_share=0.9).problems() == []
     assert "neurons of layers.1.mlp.down_proj: neurons, both signs of each one's activation" in report.summary()
+    for name in ("blocks.1.mlp.hook_post", "model.layers.1.mlp.down_proj.input"):
+        opened = open_coder(SaeSettings(kind="neurons", path="", hookpoint=name), subject)
+        assert (opened.hookpoint, opened.hookpoint_out) == ("layers.1.mlp.down_proj:input", "layers.1.mlp.down_proj")
+    with pytest.raises(DataError, match=r"is the output of 'layers\.1\.mlp\.down_proj'; neurons are what enters"):
+        open_coder(SaeSettings(kind="neurons", path="", hookpoint="layers.1.mlp.down_proj"), subject)
     elsewhere = measure(subject, replace(neurons, hookpoint="layers.2.mlp.down_proj:input"), texts, 96)
     assert "worse than predicting the mean" in elsewhere.problems()[0]
 

@@ -81,11 +81,6 @@ class SparseCoder:
         return self.W_enc.shape[0]
 
     @property
-    def d_model(self) -> int:
-        """Width of the activations it reads."""
-        return self.d_in
-
-    @property
     def d_out(self) -> int:
         """Width of what it reconstructs."""
         return self.W_dec.shape[1]

@@ -36,7 +36,14 @@ _CLASSES = {
     "GatedAutoEncoder": _Class("gated", True, "decoder_bias", "mag_bias"),
     "JumpReluAutoEncoder": _Class("jumprelu", False, "b_dec", "b_enc", linear=False),
 }
-_HOOKS = {"resid_post": "hook_resid_post", "resid_pre": "hook_resid_pre", "mlp_out": "hook_mlp_out", "attn_out": "hook_attn_out"}
+_HOOKS = {
+    "resid_post": "hook_resid_post",
+    "resid_pre": "hook_resid_pre",
+    "mlp_out": "mlp.hook_out",
+    "attn_out": "attn.hook_out",
+    "attention_out": "attn.hook_out",
+}
+"""The library reads modules' own outputs, where some models have a norm between them and the residual stream."""
 _SUBMODULE = re.compile(r"(?P<kind>[a-z_]+?)_layer_(?P<layer>\d{1,4})")
 
 

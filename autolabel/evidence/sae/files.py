@@ -4,12 +4,15 @@ The invariant: a tensor leaves this module only as a finite float32 matrix or ve
 """
 
 import json
+import lzma
 import math
 import os
 import pickle
 import struct
+import tokenize
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -39,6 +42,7 @@ _ANYTHING_A_PICKLE_CAN_RAISE = (
     struct.error,
     zipfile.BadZipFile,
 )
+_ANYTHING_AN_ARCHIVE_CAN_RAISE = (*_ANYTHING_A_PICKLE_CAN_RAISE, SyntaxError, tokenize.TokenError, zlib.error, lzma.LZMAError)
 
 
 class Tensors:
@@ -143,16 +147,18 @@ def open_npz(path: Path) -> Tensors:
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
+                if name in shapes:
+                    raise DataError(f"'{path}' holds two arrays called '{name}'; expected one of each name")
                 with archive.open(member) as stream:
                     shapes[name] = _npy_shape(path, name, stream, member.file_size)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except _ANYTHING_AN_ARCHIVE_CAN_RAISE as error:
         raise DataError(f"'{path}' cannot be read ({one_line(error)}); it is truncated or no .npz file") from None
 
     def read(name: str) -> torch.Tensor:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 return torch.from_numpy(np.asarray(archive[name]))
-        except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile, RuntimeError) as error:
+        except _ANYTHING_AN_ARCHIVE_CAN_RAISE as error:
             raise DataError(f"'{path}': '{name}' cannot be read ({one_line(error)}); the file is damaged") from None
 
     return Tensors(path, shapes, read)
@@ -219,7 +225,7 @@ def _npy_shape(path: Path, name: str, stream: Any, n_bytes: int) -> tuple[int, .
     shape, _, dtype = header(stream)
     if dtype.hasobject:
         raise DataError(f"'{path}': '{name}' holds Python objects, which autolabel does not load; expected numbers")
-    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > n_bytes:
+    if not dtype.itemsize or min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize > n_bytes:
         raise DataError(f"'{path}': the header of '{name}' states the shape {shape}, for which its {n_bytes} bytes are too few")
     return tuple(shape)
 

@@ -64,10 +64,6 @@ class Coder(Protocol):
         """Width of the activations it reads."""
 
     @property
-    def d_model(self) -> int:
-        """The same."""
-
-    @property
     def d_out(self) -> int:
         """Width of what it reconstructs."""
 

@@ -69,7 +69,7 @@ def _load(folder: Path, config_file: str, weights_file: str) -> SparseCoder:
         name=full_name(folder),
         format=FORMAT,
         subject_model=cfg.text("model_name", "unknown"),
-        advertised_l0=cfg.number("top_k"),
+        advertised_l0=cfg.number("top_k") if act_fn == "topk" or config_file == FIRST_CONFIG_FILE else None,
         config={**cfg.content, "activation_scale": "raw"},
         subtract_b_dec=cfg.flag("apply_decoder_bias_to_pre_encoder"),
         prepend_bos=True,

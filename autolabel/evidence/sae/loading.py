@@ -35,9 +35,9 @@ class Format(NamedTuple):
 
 
 FORMATS: tuple[Format, ...] = (
-    Format(native.FORMAT, native.WEIGHTS_FILE, native.CONFIG_FILE, native.load),
     Format(saelens.FORMAT, saelens.WEIGHTS_FILE, saelens.CONFIG_FILE, saelens.load, (saelens.SPARSITY_FILE,)),
     Format(sparsify.FORMAT, sparsify.WEIGHTS_FILE, sparsify.CONFIG_FILE, sparsify.load),
+    Format(native.FORMAT, native.WEIGHTS_FILE, native.CONFIG_FILE, native.load),
     Format(dictionary_learning.FORMAT, dictionary_learning.WEIGHTS_FILE, dictionary_learning.CONFIG_FILE, dictionary_learning.load),
     Format(gemma_scope.FORMAT, gemma_scope.WEIGHTS_FILE, None, gemma_scope.load),
     Format(gemma_scope_2.FORMAT, gemma_scope_2.WEIGHTS_FILE, gemma_scope_2.CONFIG_FILE, gemma_scope_2.load),
@@ -69,13 +69,16 @@ KNOWN_FILES: tuple[str, ...] = tuple(
 DEMO_SAE = "demo-sae"
 
 
-def load_sae(path: str, hookpoint: str | None = None, subfolder: str | None = None) -> SparseCoder:
+def load_sae(
+    path: str, hookpoint: str | None = None, subfolder: str | None = None, hookpoint_out: str | None = None
+) -> SparseCoder:
     """Read an SAE from a folder (a file, for formats of single files) or from the hub.
 
     Args:
         path: a folder; `demo-sae`, which ships with autolabel; `hub:OWNER/REPO[@REVISION][/SUB/FOLDER]`; or `OWNER/REPO` alone.
         hookpoint: replaces the one it names.
         subfolder: folder within `path`.
+        hookpoint_out: replaces what a transcoder says it reconstructs.
 
     Raises:
         DataError: there is no folder, no known format, its files cannot be used, or nothing says what the SAE reads.
@@ -87,8 +90,12 @@ def load_sae(path: str, hookpoint: str | None = None, subfolder: str | None = No
             "hub:OWNER/REPO/FOLDER"
         )
     coder = _file_format_of(folder).load(folder) if folder.is_file() else _format_of(folder, path).load(folder)
-    if hookpoint:
-        return replace(coder, hookpoint=hookpoint)
+    coder = replace(coder, hookpoint=hookpoint or coder.hookpoint, hookpoint_out=hookpoint_out or coder.hookpoint_out)
+    if coder.hookpoint_out == "":
+        raise DataError(
+            f"the {coder.format} files in '{folder}' hold a transcoder and do not say what it reads and reconstructs; set [sae] hookpoint "
+            'and hookpoint_out, for example to "layers.12.mlp:input" and "layers.12.mlp"'
+        )
     if not coder.hookpoint:
         raise DataError(
             f"the {coder.format} files in '{folder}' do not say which activations the SAE reads; set [sae] hookpoint, "

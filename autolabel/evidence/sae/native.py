@@ -50,7 +50,7 @@ def save(folder: Path, coder: SparseCoder, dtype: torch.dtype = torch.float16) -
         name=coder.name,
         architecture="topk" if coder.architecture == "topk" else "relu",
         k=coder.k,
-        d_model=coder.d_model,
+        d_model=coder.d_in,
         d_sae=coder.d_sae,
         hookpoint=coder.hookpoint,
         subject_model=coder.subject_model,

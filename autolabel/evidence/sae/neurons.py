@@ -46,13 +46,18 @@ class NeuronCoder:
         """The neurons that a down projection, an `nn.Linear` or GPT-2's `Conv1D`, reads at `hookpoint`.
 
         Raises:
-            DataError: the module is neither, its weights are quantised, or `k` is not between 1 and the number of neurons.
+            DataError: the module is neither, its weights are quantised or offloaded, or `k` is not between 1 and the number of neurons.
         """
         weight = getattr(module, "weight", None)
         if not isinstance(module, torch.nn.Linear | Conv1D) or not isinstance(weight, torch.Tensor):
             raise DataError(
                 f"'{hookpoint}' belongs to a {type(module).__name__}; neurons are read where a linear down projection reads them, "
                 'for example at "layers.3.mlp.down_proj:input"'
+            )
+        if weight.is_meta:
+            raise DataError(
+                f"the weights of '{hookpoint}' are offloaded to another place than where they run; neurons need them in memory: leave out "
+                "[subject] device_map, or use a machine on which this layer fits"
             )
         if not weight.is_floating_point():
             raise DataError(f"the weights of '{hookpoint}' are quantised ({weight.dtype}); load the model without quantization")
@@ -75,11 +80,6 @@ class NeuronCoder:
     def d_in(self) -> int:
         """Number of neurons."""
         return self.down_proj.shape[1]
-
-    @property
-    def d_model(self) -> int:
-        """Width of the activations it reads: the number of neurons."""
-        return self.d_in
 
     @property
     def d_out(self) -> int:

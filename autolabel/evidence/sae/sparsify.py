@@ -1,8 +1,10 @@
 """SAEs and transcoders of the sparsify library: `cfg.json` and `sae.safetensors` in a folder named after the module they read."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
+from autolabel.errors import DataError
 from autolabel.evidence.sae.coder import Architecture, SparseCoder
 from autolabel.evidence.sae.fields import Fields
 from autolabel.evidence.sae.files import open_safetensors, read_json
@@ -66,8 +68,10 @@ def _module(folder: Path) -> str:
 
 
 def _subject_model(folder: Path) -> str:
-    """What the training settings, in a folder above, call the model."""
+    """What the training settings, in a folder above, call the model; any other file of that name says nothing."""
     for parent in list(folder.absolute().parents)[:2]:
-        if (parent / "config.json").is_file():
-            return Fields(parent / "config.json", read_json(parent / "config.json")).text("model", "unknown")
+        path = parent / "config.json"
+        if path.is_file():
+            with suppress(DataError):
+                return Fields(path, read_json(path)).text("model", "unknown")
     return "unknown"

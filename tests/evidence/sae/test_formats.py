@@ -212,6 +212,26 @@ class TestSparsify:
             load_sae(str(folder))
         assert load_sae(str(folder), "layers.3").hookpoint == "layers.3"
 
+    def test_a_transcoder_in_such_a_folder_needs_both_ends(self, tmp_path: Path) -> None:
+        folder = copied(tmp_path, "sparsify-topk").rename(tmp_path / "downloaded")
+        edit(folder / "cfg.json", transcode=True)
+        for hookpoint in (None, "layers.3.mlp:input"):
+            with pytest.raises(DataError, match=r"hold a transcoder .* set \[sae\] hookpoint and hookpoint_out"):
+                load_sae(str(folder), hookpoint)
+        found = load_sae(str(folder), "layers.3.mlp:input", hookpoint_out="layers.3.mlp")
+        assert (found.hookpoint, found.hookpoint_out) == ("layers.3.mlp:input", "layers.3.mlp")
+
+    @pytest.mark.parametrize(
+        ("content", "model"),
+        [('{"model": {"type": "gpt2"}}', "unknown"), ("no JSON", "unknown"), ("[]", "unknown"), ('{"model": "gpt2"}', "gpt2")],
+    )
+    def test_a_config_in_the_folder_or_above_is_no_obstacle(self, tmp_path: Path, content: str, model: str) -> None:
+        folder = copied(tmp_path, "sparsify-topk")
+        for place in (folder, folder.parent):
+            (place / "config.json").write_text(content)
+        found = load_sae(str(folder))
+        assert (found.format, found.subject_model) == ("sparsify", model)
+
     @pytest.mark.parametrize(
         ("case", "changes", "message"),
         [
@@ -244,7 +264,8 @@ class TestDictionaryLearning:
     @pytest.mark.parametrize(
         ("changes", "hookpoint"),
         [
-            ({"trainer__submodule_name": "mlp_out_layer_4"}, "blocks.4.hook_mlp_out"),
+            ({"trainer__submodule_name": "mlp_out_layer_4"}, "blocks.4.mlp.hook_out"),
+            ({"trainer__submodule_name": "attention_out_layer_4"}, "blocks.4.attn.hook_out"),
             ({"trainer__submodule_name": "gpt_neox.layers.3"}, "gpt_neox.layers.3"),
             ({"trainer__submodule_name": None}, ""),
             ({"trainer__submodule_name": "somewhere_layer_4"}, ""),
@@ -377,6 +398,11 @@ class TestLlamaScope:
         edit_tensors(folder / "sae_weights.safetensors", **{name: torch.tensor(norm)})
         with pytest.raises(DataError, match=rf"hook_normalized' is {norm}, expected a number greater than 0"):
             load_sae(str(folder))
+
+    def test_k_says_how_many_are_active_only_where_k_is_used(self, tmp_path: Path) -> None:
+        folder = copied(tmp_path, "llama-scope-2-jumprelu")
+        edit(folder / "config.json", top_k=50)
+        assert load_sae(str(folder)).advertised_l0 is None
 
     def test_without_normalisation_and_decoder_bias(self, tmp_path: Path) -> None:
         folder = copied(tmp_path, "llama-scope-2-jumprelu")

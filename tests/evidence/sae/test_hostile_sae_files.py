@@ -189,6 +189,38 @@ def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, shape: str) -> 
         open_npz(tmp_path / "params.npz")
 
 
+def test_an_archive_with_a_damaged_stream_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    np.savez_compressed(path, W_enc=np.arange(4096.0))
+    content = bytearray(path.read_bytes())
+    content[120:400] = bytes(280)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"params\.npz'.* cannot be read"):
+        open_npz(path).take("W_enc", 4096)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["{'descr': '<f4', 'shape': (", "'", "{1: 2, 'a': 3}", "{'descr': '|V0', 'fortran_order': False, 'shape': (99,)}"],
+)
+def test_an_array_with_a_damaged_header_is_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "params.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        text = header.encode().ljust(117) + b"\n"
+        archive.writestr("W_enc.npy", b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(64))
+    with pytest.raises(DataError, match=r"params\.npz'.*(cannot be read|states the shape)"):
+        open_npz(path)
+
+
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "params.npz"
+    np.savez(path, W_enc=np.zeros((2, 2), dtype=np.float32))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("W_enc", archive.read("W_enc.npy"))
+    with pytest.raises(DataError, match=r"params\.npz' holds two arrays called 'W_enc'"):
+        open_npz(path)
+
+
 def test_a_matrix_with_other_than_two_axes_is_refused(tmp_path: Path) -> None:
     folder = copied(tmp_path, "saelens-standard")
     for shape in [(16,), (16, 48, 1), (0, 48)]:

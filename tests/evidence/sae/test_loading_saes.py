@@ -31,13 +31,13 @@ def test_the_demo_sae_keeps_its_id() -> None:
             "sae_weights.safetensors",
             r"holds cfg\.json but no weights: sae_weights\.safetensors \(saelens\) or sae\.",
         ),
-        ("sparsify-topk", "cfg.json", r"holds sae\.safetensors but not config\.json \(autolabel\) or cfg\.json \(sparsify\)"),
+        ("sparsify-topk", "cfg.json", r"holds sae\.safetensors but not cfg\.json \(sparsify\) or config\.json \(autolabel\)"),
         ("dictionary-learning-AutoEncoder", "config.json", r"holds ae\.pt but not config\.json \(dictionary_learning\)"),
         ("dictionary-learning-AutoEncoder", "ae.pt", r"holds config\.json but no weights: .* ae\.pt \(dictionary_learning\)"),
         ("gemma-scope-2-sae", "config.json", r"holds params\.safetensors but not config\.json \(gemma_scope_2\)"),
         ("llama-scope-first", "hyperparams.json", r"holds checkpoints/final\.safetensors but not hyperparams\.json"),
         ("llama-scope-first", "checkpoints/final.safetensors", r"holds hyperparams\.json but no weights: checkpoints/final"),
-        ("gemma-scope-sae", "params.npz", r"holds no SAE of a known format \(autolabel, .*llama_scope\); found nothing"),
+        ("gemma-scope-sae", "params.npz", r"holds no SAE of a known format \(saelens, .*llama_scope\); found nothing"),
     ],
 )
 def test_half_a_folder_says_which_file_is_missing(tmp_path: Path, case: str, missing: str, message: str) -> None:

@@ -142,5 +142,5 @@ def test_files_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no SAE folder 'nowhere'"):
         load_sae("nowhere")
     (tmp_path / "weights.bin").touch()
-    with pytest.raises(DataError, match=r"holds no SAE of a known format \(autolabel, .*\); found weights\.bin"):
+    with pytest.raises(DataError, match=r"holds no SAE of a known format \(saelens, .*\); found weights\.bin"):
         load_sae(str(tmp_path))

@@ -120,3 +120,9 @@ def test_half_precision_weights_are_used_in_full() -> None:
     half = NeuronCoder(coder().down_proj.half(), HOOK, "tiny")
     code, out = half.reconstruct(inputs().half())
     assert code.values.dtype == out.dtype == half.W_dec.dtype == torch.float32
+
+
+def test_offloaded_weights_are_refused() -> None:
+    module = torch.nn.Linear(4, 3, device="meta")
+    with pytest.raises(DataError, match=r"weights of 'layers\.0\.down:input' are offloaded .* leave out \[subject\] device_map"):
+        NeuronCoder.of_module(module, "layers.0.down:input", "tiny")
