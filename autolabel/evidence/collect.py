@@ -113,16 +113,15 @@ class Collection:
             open_sets = [(one, collector) for one, collector, progress in together if not progress.finished]
             if open_sets:
                 self._gather(open_sets, together[0][2], report_tokens)
+            if self._settings.engine.kind == "ray":
+                _ray_engine().discard_shards(self._settings, self._folder, [one.evidence_set_id for one, _, _ in together])
             for one, collector, _ in together:
                 yield self._finished(one, collector)
 
     def _gather(self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]) -> None:
         """Collect everything that the text still holds for sets that have come equally far."""
-        engine = self._settings.engine
-        if engine.kind == "ray":
-            ray_engine = import_optional("autolabel.evidence.ray_engine", "ray")
-            evidence_sets, collectors = zip(*sets, strict=True)
-            ray_engine.gather(self._settings, self._survey, evidence_sets, collectors, self._folder, report_tokens)
+        if self._settings.engine.kind == "ray":
+            self._gather_with_ray(sets, start, report_tokens)
         elif sets[0][1].rare is not None:
             self._gather_rare(*sets[0], start, report_tokens)
         else:
@@ -138,6 +137,18 @@ class Collection:
             one.checkpoint.save_documents(self._all_documents())
             progress = self._progress(one, finished=True, corpus=self._corpus)
             one.checkpoint.save(collector, progress, compact_factor=1.2)
+
+    def _gather_with_ray(
+        self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]
+    ) -> None:
+        """Have the shards of the text collected by the workers of a cluster."""
+        if start.shard or start.complete_through:
+            raise DataError(
+                f"'{sets[0][0].checkpoint.folder}' holds a collection that one machine has begun; set engine.kind = \"local\" to go on "
+                "with it, or delete the folder"
+            )
+        evidence_sets, collectors = zip(*sets, strict=True)
+        _ray_engine().gather(self._settings, self._survey, evidence_sets, collectors, self._folder, report_tokens)
 
     def _gather_here(self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]) -> int:
         """Collect in this process, of text that need not all be read only what is needed; the number of shards read."""
@@ -233,6 +244,10 @@ class Collection:
     def _progress(self, one: EvidenceSet, **changes: Any) -> Progress:
         gate = None if one.gate is None else one.gate.as_dict()
         return replace(Progress(gate=gate, described=self._described(one.coder)), **changes)
+
+
+def _ray_engine() -> Any:
+    return import_optional("autolabel.evidence.ray_engine", "ray")
 
 
 def import_optional(module: str, extra: str) -> Any:

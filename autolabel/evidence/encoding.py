@@ -21,6 +21,7 @@ def firing_batches(
     documents: Iterable[tuple[int, Document]],
     settings: SubjectSettings,
     checkpoint_batches: int,
+    skipped: int = 0,
 ) -> Generator[list[FiringBatch], None, None]:
     """Run numbered documents through the model once; each item has a batch for every coder.
 
@@ -33,10 +34,11 @@ def firing_batches(
         documents: each with the number of texts that are done once it and its like are (see `survey.Survey.documents`).
         settings: length of contexts and shape of batches.
         checkpoint_batches: about how many batches lie between two places where the collection may be cut off and go on from.
+        skipped: texts passed over because they are done, which they still are where nothing follows.
     """
     tokens_between = checkpoint_batches * settings.batch_contexts * (settings.context_tokens - 1)
     bos = begins_with_bos(coders[0])
-    flushed = _with_flushes(documents, tokens_between)
+    flushed = _with_flushes(documents, tokens_between, skipped)
     with closing(run_contexts_at(subject, norm_limits, flushed, settings.context_tokens, settings.batch_contexts, bos)) as batches:
         for batch in batches:
             yield [encoded(batch[coder.hookpoint], coder) for coder in coders]
@@ -64,9 +66,9 @@ def encoded(batch: ActivationBatch, coder: Coder) -> FiringBatch:
     )
 
 
-def _with_flushes(documents: Iterable[tuple[int, Document]], tokens_between: int) -> Iterator[Document | Flush]:
+def _with_flushes(documents: Iterable[tuple[int, Document]], tokens_between: int, done: int) -> Iterator[Document | Flush]:
     """Documents, with a `Flush` where a text ends once enough tokens have gone by, and at the end."""
-    done, n_tokens = 0, 0
+    n_tokens = 0
     for number, document in documents:
         if n_tokens >= tokens_between and number != done:
             yield Flush(done)

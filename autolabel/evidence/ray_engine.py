@@ -9,13 +9,12 @@ import logging
 import os
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import ray
 import torch
 
@@ -25,7 +24,7 @@ from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collector import Collector
 from autolabel.evidence.shards import MIN_EXAMPLES_SHARDS, EvidenceSet, gather_shard, has_enough
 from autolabel.evidence.spill import Spill
-from autolabel.evidence.state import merge_shard, shard_is_finished, write_shard
+from autolabel.evidence.state import merge_shard, remove_shards, shard_is_finished, write_shard
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.survey import Survey
 
@@ -98,10 +97,10 @@ def gather(
             f"engine.address = '{engine.address}' needs engine.shard_url: a folder or fsspec URL that all workers and this process reach"
         )
     with _cluster(engine):
-        workers = engine.workers or max(int(ray.cluster_resources().get("GPU", 0)), 1)
+        workers = _n_workers(engine)
         n_shards = MIN_EXAMPLES_SHARDS if settings.evidence.min_examples else engine.shards or _SHARDS_PER_WORKER * workers
         numbered = [(one.number, one.evidence_set_id, one.norm_limit) for one in sets]
-        job = Job(settings, survey, numbered, engine.shard_url or str((folder / "shards").absolute()), n_shards)
+        job = Job(settings, survey, numbered, _url(settings, folder), n_shards)
         before, done = collectors[0].counts.all_tokens, 0
         for shard in _in_order(job, workers):
             for one, collector in zip(sets, collectors, strict=True):
@@ -113,9 +112,41 @@ def gather(
             report_tokens(done)
             if all(has_enough(collector) for collector in collectors):
                 break
-        for one in sets:
-            filesystem, path = fsspec.core.url_to_fs(f"{job.url}/{one.evidence_set_id}")
-            filesystem.rm(path, recursive=True)
+
+
+def discard_shards(settings: Settings, folder: Path, identities: Iterable[str]) -> None:
+    """Remove the shards of evidence sets, once what they hold is saved elsewhere."""
+    for identity in identities:
+        remove_shards(f"{_url(settings, folder)}/{identity}")
+
+
+def _url(settings: Settings, folder: Path) -> str:
+    return settings.engine.shard_url or str((folder / "shards").absolute())
+
+
+def _n_workers(engine: EngineSettings) -> int:
+    """As many workers as are wanted and the cluster has room for: one that finds none would be waited for without end.
+
+    Raises:
+        DataError: there is no room for a single one.
+    """
+    there, needed = ray.cluster_resources(), {"CPU": engine.worker_cpus, "GPU": _gpus_of_worker(engine)}
+    wanted = engine.workers or max(int(there.get("GPU", 0)), 1)
+    room = min(int(there.get(name, 0) / amount) for name, amount in needed.items() if amount)
+    if room < 1:
+        raise DataError(
+            f"the cluster has {there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs, a worker takes {needed['CPU']:g} and "
+            f"{needed['GPU']:g}; lower engine.worker_cpus or engine.worker_gpus, or add machines"
+        )
+    if room < wanted:
+        logging.getLogger(__name__).warning("the cluster has room for %s workers, not for %s", room, wanted)
+    return min(wanted, room)
+
+
+def _gpus_of_worker(engine: EngineSettings) -> float:
+    if engine.worker_gpus is not None:
+        return engine.worker_gpus
+    return 1 if ray.cluster_resources().get("GPU", 0) else 0
 
 
 def _in_order(job: Job, n_workers: int) -> Iterator[int]:
@@ -150,7 +181,11 @@ def _in_order(job: Job, n_workers: int) -> Iterator[int]:
 
 
 def _outcome(task: Any) -> str | None:
-    """None when a task ended well, why not when its worker was lost; what autolabel itself raised goes on."""
+    """None when a task ended well, why not when its worker was lost.
+
+    Raises:
+        DataError: what autolabel itself raised, or why a worker could not be made, which it could not be the next time either.
+    """
     try:
         ray.get(task)
     except ray.exceptions.RayTaskError as error:
@@ -158,16 +193,17 @@ def _outcome(task: Any) -> str | None:
         if isinstance(cause, DataError):
             raise DataError(str(cause)) from None
         return " ".join(str(cause or error).split())[:300]
+    except ray.exceptions.ActorDiedError as error:
+        if error.actor_init_failed:
+            raise DataError(f"a worker cannot begin: {' '.join(str(error).split())[-600:]}") from None
+        return " ".join(str(error).split())[:300]
     except ray.exceptions.RayError as error:
         return " ".join(str(error).split())[:300]
     return None
 
 
 def _remote_worker(engine: EngineSettings) -> Callable[[Any], Any]:
-    gpus = engine.worker_gpus
-    if gpus is None:
-        gpus = 1 if ray.cluster_resources().get("GPU", 0) else 0
-    return ray.remote(num_cpus=engine.worker_cpus, num_gpus=gpus)(Worker).remote  # type: ignore[no-any-return]
+    return ray.remote(num_cpus=engine.worker_cpus, num_gpus=_gpus_of_worker(engine))(Worker).remote  # type: ignore[no-any-return]
 
 
 @contextmanager

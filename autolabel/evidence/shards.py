@@ -64,7 +64,7 @@ def gather_shard(
         limits[coder.hookpoint] = min(limit, limits.get(coder.hookpoint, limit))
     coders = [coder for coder, _, _ in collectors]
     between = settings.engine.checkpoint_batches
-    stream = firing_batches(subject, coders, limits, documents, settings.subject_or_refuse, between)
+    stream = firing_batches(subject, coders, limits, documents, settings.subject_or_refuse, between, skip)
     counts = collectors[0][2].counts
     with closing(stream):
         for batches in stream:

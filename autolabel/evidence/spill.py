@@ -80,6 +80,7 @@ class Spill:
         """
         self._folder = folder
         self._segments = list(segments)
+        self._saved = list(segments)
         folder.mkdir(parents=True, exist_ok=True)
         for name in self._segments:
             for kind in _KINDS:
@@ -154,10 +155,15 @@ class Spill:
         self._segments = []
         self.cut()
 
+    def saved(self, segments: Sequence[str]) -> None:
+        """The checkpoint on the disk now names these segments, and no others."""
+        self._saved = list(segments)
+        self.remove_unnamed()
+
     def remove_unnamed(self) -> None:
-        """Remove the files of segments that were compacted away or never finished."""
+        """Remove the files of segments that were compacted away or never finished, unless the last checkpoint names them."""
         for path in self._folder.glob("segment-*"):
-            if path.stem not in self._segments:
+            if path.stem not in self._segments and path.stem not in self._saved:
                 path.unlink()
 
     def tiles(self) -> Iterator[pa.RecordBatch]:

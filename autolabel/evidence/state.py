@@ -4,6 +4,7 @@ The invariant: a manifest is written last and at once, so what it names is whole
 last manifest, and a shard counts as finished once its manifest is there.
 """
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +27,8 @@ from autolabel.hashing import UInt64
 from autolabel.records import SPLITS
 
 FORMAT = 1
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""A disk that is full says nothing of the files on it."""
 MANIFEST = "manifest.json"
 
 
@@ -62,7 +65,7 @@ class Checkpoint:
         path = self.folder / MANIFEST
         if not path.is_file():
             return Collector(d_sae, settings, seed, Spill(self.folder)), Progress()
-        manifest = _manifest(path.read_text(encoding="utf-8"), str(path), self.identity)
+        manifest = _manifest_of(path, self.identity)
         collector = Collector(d_sae, settings, seed, Spill(self.folder, manifest["segments"]))
         tables = {}
         for name in ("features", "background", *(["rare"] if manifest.get("has_rare") else [])):
@@ -79,10 +82,11 @@ class Checkpoint:
         collector.compact(compact_factor)
         for name, table in collector_tables(collector).items():
             _write_table(self.folder / f"state-{before + 1}.{name}.parquet", table)
-        manifest = {"number": before + 1, "segments": collector.spill.cut(), "progress": asdict(progress)}
+        segments = collector.spill.cut()
+        manifest = {"number": before + 1, "segments": segments, "progress": asdict(progress)}
         manifest["has_rare"] = collector.rare is not None
         _write_synced(path, json.dumps(manifest | _scalars(collector, self.identity)))
-        collector.spill.remove_unnamed()
+        collector.spill.saved(segments)
         for old in self.folder.glob("state-*.parquet"):
             if not old.name.startswith(f"state-{before + 1}."):
                 old.unlink()
@@ -114,7 +118,7 @@ class Checkpoint:
             raise DataError(
                 f"'{self.folder}' is gone, so nothing can be added to evidence set {self.identity[:12]}; collect all text anew"
             )
-        progress: dict[str, Any] = _manifest(path.read_text(encoding="utf-8"), str(path), self.identity)["progress"]
+        progress: dict[str, Any] = _manifest_of(path, self.identity)["progress"]
         if not progress["finished"]:
             raise DataError(f"the collection in '{self.folder}' is not finished; run it to its end before text is added")
         return progress
@@ -154,28 +158,50 @@ def shard_is_finished(url: str, identity: str) -> bool:
     Raises:
         DataError: it belongs to another collection.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
-    if not filesystem.exists(f"{path}/{MANIFEST}"):
-        return False
-    _manifest(filesystem.cat_file(f"{path}/{MANIFEST}").decode(), url, identity)
+    with _reached(url) as (filesystem, path):
+        if not filesystem.exists(f"{path}/{MANIFEST}"):
+            return False
+        content = filesystem.cat_file(f"{path}/{MANIFEST}")
+    _manifest(content, url, identity)
     return True
 
 
+def remove_shards(url: str) -> None:
+    """Remove a folder of shards, if it is there.
+
+    Raises:
+        DataError: it cannot be reached or removed.
+    """
+    with _reached(url) as (filesystem, path):
+        if filesystem.exists(path):
+            filesystem.rm(path, recursive=True)
+
+
 def write_shard(url: str, collector: Collector, identity: str) -> None:
-    """Write what a collector holds as Parquet files under `url`, its manifest last."""
-    filesystem, path = fsspec.core.url_to_fs(url)
-    filesystem.makedirs(path, exist_ok=True)
+    """Write what a collector holds as Parquet files under `url`, its manifest last.
+
+    Raises:
+        DataError: the place cannot be written to.
+    """
     collector.compact()
-    for name, table in collector_tables(collector).items():
-        with filesystem.open(f"{path}/{name}.parquet", "wb") as file:
-            pq.write_table(table, file)
-    with filesystem.open(f"{path}/tiles.parquet", "wb") as file, pq.ParquetWriter(file, TILE_SCHEMA, compression="zstd") as writer:
-        for batch in collector.spill.tiles():
-            writer.write_batch(batch)
-    with filesystem.open(f"{path}/pairs.parquet", "wb") as file, pq.ParquetWriter(file, PAIR_SCHEMA, compression="zstd") as writer:
-        for pairs in collector.spill.pairs():
-            writer.write_batch(pair_batch(pairs))
-    filesystem.pipe_file(f"{path}/{MANIFEST}", json.dumps(_scalars(collector, identity)).encode())
+    with _reached(url) as (filesystem, path):
+        filesystem.makedirs(path, exist_ok=True)
+        for name, table in collector_tables(collector).items():
+            with filesystem.open(f"{path}/{name}.parquet", "wb") as file:
+                pq.write_table(table, file)
+        with (
+            filesystem.open(f"{path}/tiles.parquet", "wb") as file,
+            pq.ParquetWriter(file, TILE_SCHEMA, compression="zstd") as writer,
+        ):
+            for batch in collector.spill.tiles():
+                writer.write_batch(batch)
+        with (
+            filesystem.open(f"{path}/pairs.parquet", "wb") as file,
+            pq.ParquetWriter(file, PAIR_SCHEMA, compression="zstd") as writer,
+        ):
+            for pairs in collector.spill.pairs():
+                writer.write_batch(pair_batch(pairs))
+        filesystem.pipe_file(f"{path}/{MANIFEST}", json.dumps(_scalars(collector, identity)).encode())
 
 
 def merge_shard(url: str, collector: Collector, identity: str, folder: Path) -> None:
@@ -184,9 +210,8 @@ def merge_shard(url: str, collector: Collector, identity: str, folder: Path) -> 
     Raises:
         DataError: a file is missing or damaged, or the shard belongs to another collection.
     """
-    filesystem, path = fsspec.core.url_to_fs(url)
-    with _damage_named(url):
-        manifest = _manifest(filesystem.cat_file(f"{path}/{MANIFEST}").decode(), url, identity)
+    with _reached(url) as (filesystem, path), _damage_named(url):
+        manifest = _manifest(filesystem.cat_file(f"{path}/{MANIFEST}"), url, identity)
         tables = {}
         for name in ("features", "background"):
             with filesystem.open(f"{path}/{name}.parquet", "rb") as file:
@@ -228,7 +253,13 @@ def _restore(collector: Collector, tables: dict[str, pa.Table], manifest: dict[s
     collector.corpus = CorpusCounts.from_dict(manifest["documents"])
 
 
-def _manifest(text: str, where: str, identity: str) -> dict[str, Any]:
+def _manifest_of(path: Path, identity: str) -> dict[str, Any]:
+    with _damage_named(str(path)):
+        content = path.read_bytes()
+    return _manifest(content, str(path), identity)
+
+
+def _manifest(text: bytes, where: str, identity: str) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(text)
         found, version = manifest["identity"], manifest["format"]
@@ -248,8 +279,43 @@ def _damage_named(where: str) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, OSError, KeyError) as error:
-        why = " ".join(str(error).split())[:200]
-        raise DataError(f"'{where}' is missing or damaged ({why}); delete its folder and collect anew") from None
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        raise DataError(f"'{where}' is missing or damaged ({_why(error)}); delete its folder and collect anew") from None
+
+
+@contextmanager
+def full_disk_named(folder: Path) -> Iterator[None]:
+    """Inside, a full disk is said to be one.
+
+    Raises:
+        DataError: there is no room for what is written into `folder`.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        raise DataError(
+            f"there is no room in '{folder}' ({_why(error)}); free some space, and the same command goes on from the last checkpoint"
+        ) from None
+
+
+@contextmanager
+def _reached(url: str) -> Iterator[tuple[Any, str]]:
+    """The filesystem of a URL, and the path in it."""
+    try:
+        yield fsspec.core.url_to_fs(url)
+    except (ImportError, ValueError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise
+        raise DataError(
+            f"engine.shard_url: '{url}' cannot be used ({_why(error)}); name a folder or URL that can be written to"
+        ) from None
+
+
+def _why(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

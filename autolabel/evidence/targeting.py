@@ -72,9 +72,10 @@ def gather_rare(
     done = collector.counts.all_tokens + collector.counts.outliers
     between, limits = settings.engine.checkpoint_batches, {one.coder.hookpoint: one.norm_limit}
     for shard in range(start[0], MIN_EXAMPLES_SHARDS):
-        found = survey.documents(subject, shard, MIN_EXAMPLES_SHARDS, start[1] if shard == start[0] else 0)
+        skip = start[1] if shard == start[0] else 0
+        found = survey.documents(subject, shard, MIN_EXAMPLES_SHARDS, skip)
         triggered = ((number, document) for number, document in found if rare.is_triggered(document.token_ids))
-        stream = firing_batches(subject, [one.coder], limits, triggered, settings.subject_or_refuse, between)
+        stream = firing_batches(subject, [one.coder], limits, triggered, settings.subject_or_refuse, between, skip)
         with closing(stream):
             for (batch,) in stream:
                 collector.add_rare(batch)

@@ -9,6 +9,7 @@ from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.from_files import FileCollection, file_sae_id
+from autolabel.evidence.state import full_disk_named
 from autolabel.evidence.subject import Subject
 from autolabel.pipeline.stages import Watcher
 from autolabel.store.reading import evidence_sets, latest_evidence_set
@@ -53,8 +54,9 @@ def collect(settings: Settings, store: RunStore, watcher: Watcher, force: bool, 
         for gate in collection.gate(force):
             watcher.say(gate.summary())
         watcher.stage("collecting evidence", collection.n_tokens)
-        for evidence in collection.run(watcher.advance, lacking):
-            _keep(evidence, settings, store, watcher, folder)
+        with full_disk_named(folder):
+            for evidence in collection.run(watcher.advance, lacking):
+                _keep(evidence, settings, store, watcher, folder)
     return collection.evidence_set_id
 
 
@@ -66,7 +68,8 @@ def _from_files(settings: Settings, store: RunStore, watcher: Watcher, folder: P
         watcher.say(f"evidence set {collection.evidence_set_id[:12]} is there already")
         return collection.evidence_set_id
     watcher.stage("collecting evidence", collection.n_tokens)
-    _keep(collection.run(watcher.advance), settings, store, watcher, folder)
+    with full_disk_named(folder):
+        _keep(collection.run(watcher.advance), settings, store, watcher, folder)
     return collection.evidence_set_id
 
 

@@ -57,6 +57,44 @@ def test_a_collection_killed_twice_goes_on_and_finds_the_same(
     assert evidence.corpus == expected.corpus
 
 
+@pytest.mark.parametrize("dying", ["Collection._all_documents", "has_enough"])
+def test_one_cut_off_twice_where_a_shard_ends_reads_nothing_twice(
+    corpus: Path,
+    sae: Path,
+    subject_settings: SubjectSettings,
+    expected: Evidence,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    dying: str,
+) -> None:
+    def cut(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    chosen = settings(corpus, sae, subject_settings)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"autolabel.evidence.collect.{dying}", cut)
+            with pytest.raises(KeyboardInterrupt):
+                collected(chosen, tmp_path)
+    (evidence,) = collected(chosen, tmp_path)
+    assert evidence.evidence_set == expected.evidence_set
+
+
+def test_what_one_machine_has_begun_is_not_counted_again_on_a_cluster(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    chosen = settings(corpus, sae, subject_settings)
+    monkeypatch.setattr("autolabel.evidence.collect.has_enough", cut)
+    with pytest.raises(KeyboardInterrupt):
+        collected(chosen, tmp_path)
+    on_ray = chosen.model_copy(update={"engine": chosen.engine.model_copy(update={"kind": "ray"})})
+    with pytest.raises(DataError, match=r'one machine has begun; set engine\.kind = "local" to go on'):
+        collected(on_ray, tmp_path)
+
+
 def test_a_finished_collection_whose_rows_were_not_stored_runs_no_model(
     corpus: Path, sae: Path, subject_settings: SubjectSettings, expected: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

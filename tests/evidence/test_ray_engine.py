@@ -2,12 +2,13 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from autolabel.config import Settings, SubjectSettings
+from autolabel.config import EngineSettings, Settings, SubjectSettings
 from autolabel.errors import DataError
 from autolabel.evidence.collect import Collection
 from tests.evidence.test_collect import sae as sae
@@ -45,6 +46,10 @@ def expected(corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_pat
 def on_ray(base: Settings, **changes: object) -> Settings:
     engine = base.engine.model_copy(update={"kind": "ray", "workers": 2, "shards": 5, **changes})
     return base.model_copy(update={"engine": engine})
+
+
+def cut(*given: object, **named: object) -> None:
+    raise KeyboardInterrupt
 
 
 def collected(chosen: Settings, folder: Path) -> str:
@@ -107,6 +112,53 @@ class TestOnRay:
         assert outcomes.count(None) == len(outcomes)
         assert len(after) == 5
         assert {name: after[name] for name in before} == before
+
+    def test_shards_stay_until_what_they_hold_is_saved(
+        self,
+        cluster: None,
+        corpus: Path,
+        sae: Path,
+        subject_settings: SubjectSettings,
+        expected: str,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        from autolabel.evidence import ray_engine
+
+        chosen = on_ray(settings(corpus, sae, subject_settings))
+        with monkeypatch.context() as patch:
+            patch.setattr("autolabel.evidence.state.Checkpoint.save", cut)
+            with pytest.raises(KeyboardInterrupt):
+                collected(chosen, tmp_path)
+        assert len(list(tmp_path.rglob("shard-*"))) == 5
+        monkeypatch.setattr(ray_engine, "_remote_worker", lambda engine: pytest.fail("a worker was made"))
+        with pytest.raises(pytest.fail.Exception):
+            ray_engine._remote_worker(chosen.engine)
+        monkeypatch.setattr(ray_engine, "_remote_worker", lambda engine: lambda job: pytest.fail("a worker was made"))
+        assert collected(chosen, tmp_path) == expected
+        assert not list(tmp_path.rglob("shard-*"))
+
+    def test_no_more_workers_are_waited_for_than_there_is_room_for(self, cluster: None) -> None:
+        from autolabel.evidence.ray_engine import _n_workers
+
+        assert _n_workers(EngineSettings(kind="ray", workers=8)) == 2
+        assert _n_workers(EngineSettings(kind="ray")) == 1
+        with pytest.raises(DataError, match=r"the cluster has 2 CPUs and 0 GPUs, a worker takes 1 and 1; lower"):
+            _n_workers(EngineSettings(kind="ray", worker_gpus=1))
+        with pytest.raises(DataError, match="a worker takes 3 and 0"):
+            _n_workers(EngineSettings(kind="ray", worker_cpus=3))
+
+    def test_a_worker_that_cannot_begin_is_not_tried_again(
+        self, cluster: None, corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path
+    ) -> None:
+        model = tmp_path / "model"
+        shutil.copytree(subject_settings.model, model)
+        moved = subject_settings.model_copy(update={"model": str(model)})
+        collection = Collection(on_ray(settings(corpus, sae, moved)), tmp_path)
+        collection.gate(force=False)
+        shutil.rmtree(model)
+        with pytest.raises(DataError, match=r"a worker cannot begin: .*model"):
+            list(collection.run(lambda tokens: None))
 
     def test_what_a_worker_refuses_is_said_once(
         self, cluster: None, corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path

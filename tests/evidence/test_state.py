@@ -1,6 +1,9 @@
 """Collections on disk: merging, cutting off and going on, compacting and sharding change nothing of what is found."""
 
+import errno
 import json
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from autolabel.evidence.collector import Collector, collector_tables
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.encoding import encoded
 from autolabel.evidence.spill import Spill
-from autolabel.evidence.state import Checkpoint, Progress, merge_shard, shard_is_finished, write_shard
+from autolabel.evidence.state import Checkpoint, Progress, full_disk_named, merge_shard, shard_is_finished, write_shard
 from tests.evidence.test_collector import D, documents_of, sparse_table
 from tests.evidence.worlds import SEED, SMALL, batches, collector_of, finished, identity_coder, tables_of
 
@@ -146,6 +149,60 @@ def test_what_belongs_to_another_collection_or_is_damaged_is_refused(
     manifest.write_text(manifest.read_text()[:50])
     with pytest.raises(DataError, match=r"manifest\.json' is damaged"):
         checkpoint.load(D, TIGHT, SEED)
+
+
+def test_what_a_checkpoint_names_outlives_compacting_until_the_next_one(
+    documents: list[Document], table: torch.Tensor, tmp_path: Path
+) -> None:
+    collector = collector_of(documents, table, tmp_path / "set", TIGHT)
+    checkpoint = Checkpoint(tmp_path / "set", "identity")
+    checkpoint.save(collector, Progress(complete_through=3), compact_factor=1e9)
+    before = collector.spill.cut()
+    collector.compact(factor=1.0)
+    assert collector.spill.cut() != before
+    collector.spill.remove_unnamed()
+    shutil.copytree(tmp_path / "set", tmp_path / "killed")
+    kept, progress = Checkpoint(tmp_path / "killed", "identity").load(D, TIGHT, SEED)
+    assert progress.complete_through == 3
+    assert kept.spill.cut() == before
+    checkpoint.save(collector, Progress(complete_through=4))
+    assert {path.stem for path in (tmp_path / "set").glob("segment-*")} == set(collector.spill.cut())
+
+
+def test_a_full_disk_is_not_called_a_damaged_file(
+    documents: list[Document], table: torch.Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = str(tmp_path / "shard")
+    write_shard(url, collector_of(documents[:20], table, tmp_path / "spill", TIGHT), "identity")
+
+    def full(*given: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Spill, "add_pairs", full)
+    merged = Collector(D, TIGHT, SEED, Spill(tmp_path / "merged"))
+    with (
+        pytest.raises(DataError, match=r"no room in '.*merged' \(.*No space left.*free some space"),
+        full_disk_named(tmp_path / "merged"),
+    ):
+        merge_shard(url, merged, "identity", tmp_path / "between")
+    with pytest.raises(PermissionError), full_disk_named(tmp_path):
+        raise PermissionError(errno.EACCES, "not a matter of room")
+
+
+@pytest.mark.parametrize("url", ["s3nowhere://bucket/shards", "/proc/version/shards"])
+def test_a_place_for_shards_that_cannot_be_used_is_named(
+    documents: list[Document], table: torch.Tensor, tmp_path: Path, url: str
+) -> None:
+    collector = collector_of(documents[:5], table, tmp_path / "spill", TIGHT)
+    with pytest.raises(DataError, match=rf"engine\.shard_url: '{url}' cannot be used"):
+        write_shard(url, collector, "identity")
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json").write_bytes(b"\xff\xfe{}")
+    with pytest.raises(DataError, match=r"manifest\.json' is damaged"):
+        Checkpoint(tmp_path / "set", "identity").load(D, TIGHT, SEED)
 
 
 def test_only_a_finished_collection_can_be_extended(tmp_path: Path) -> None:

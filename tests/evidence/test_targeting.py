@@ -253,6 +253,21 @@ def test_a_collection_killed_in_both_stages_goes_on(
     assert evidence.evidence_set == targeted.evidence_set
 
 
+def test_one_cut_off_twice_where_the_text_ends_finds_nothing_twice(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, targeted: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    chosen = settings(corpus, sae, subject_settings)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoint, "save_documents", cut)
+            with pytest.raises(KeyboardInterrupt):
+                collected(chosen, tmp_path)
+    assert collected(chosen, tmp_path).evidence_set == targeted.evidence_set
+
+
 def test_one_cut_off_between_the_stages_goes_on(
     corpus: Path, sae: Path, subject_settings: SubjectSettings, targeted: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,7 +340,7 @@ def test_what_cannot_be_targeted_is_refused(corpus: Path, sae: Path, subject_set
     with pytest.raises(ConfigError, match="target_rare is for one machine"):
         validated(content | {"engine": {"kind": "ray"}}, Settings, "test")
     source = {"source": {"kind": "activations", "path": "x"}, "evidence": {"min_examples": 5, "target_rare": True}}
-    with pytest.raises(ConfigError, match="target_rare needs a model and text"):
+    with pytest.raises(ConfigError, match=r"target_rare .* need a model and text"):
         validated(source, Settings, "test")
     with pytest.raises(DataError, match="text cannot be added where only as much is read as min_examples needs"):
         Collection(chosen, tmp_path, "parent")
