@@ -1,11 +1,25 @@
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic.fields import FieldInfo
 
-from autolabel.config import EvidenceSettings, Section, Settings, TrainSettings, read_settings, validated
+from autolabel.config import (
+    CorpusSettings,
+    EvidenceSettings,
+    LlmSettings,
+    SaeSettings,
+    Section,
+    Settings,
+    SubjectSettings,
+    TrainSettings,
+    read_settings,
+    validated,
+)
 from autolabel.errors import ConfigError
+from autolabel.resources import resource_dir
 
 MINIMAL = """
 [subject]
@@ -33,6 +47,25 @@ def refused(path: Path, overrides: dict[str, Any] | None = None) -> str:
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
     return str(caught.value)
+
+
+def test_the_file_that_init_writes_shows_the_values_that_hold() -> None:
+    sections = {name: type(field.default) for name, field in Settings.model_fields.items()}
+    sections |= {"subject": SubjectSettings, "sae": SaeSettings, "corpus": CorpusSettings, "llm": LlmSettings}
+    section, n_compared = "", 0
+    for line in (resource_dir("data") / "settings.toml").read_text(encoding="utf-8").splitlines():
+        header, key = re.match(r"(?:# )?\[+([a-z.]+)\]", line), re.match(r"# ([a-z_]+) = ", line)
+        section = header[1] if header else section
+        if key and section in sections and issubclass(sections[section], Section) and "# unset:" not in line:
+            shown = tomllib.loads(line.removeprefix("# "))
+            assert shown == {key[1]: sections[section].model_fields[key[1]].default}, section
+            n_compared += 1
+    assert n_compared > 20
+
+
+@pytest.mark.parametrize("table", ["evidence = {min_examples = 5}", "engine = {kind = 'ray'}"])
+def test_files_with_activations_are_not_read_in_part(write: Any, table: str) -> None:
+    assert "need a model and text" in refused(write(f"source = {{kind = 'activations', path = 'x'}}\n{table}"))
 
 
 def test_a_short_file_is_enough(write: Any) -> None:

@@ -60,9 +60,16 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except AutolabelError as error:
-        typer.echo(f"autolabel: {error}", err=True)
+        typer.echo(f"autolabel: {_safe(str(error))}", err=True)
         sys.exit(EXIT_OUT_OF_BUDGET if isinstance(error, BudgetExceeded) else EXIT_FAILED)
     except SystemExit as ending:  # typer has made this of a KeyboardInterrupt by now
         if ending.code == EXIT_INTERRUPTED:
             typer.echo("autolabel: interrupted; what was done is kept, the same command goes on from there", err=True)
         raise
+
+
+def _safe(message: str) -> str:
+    """A message, which may quote names from files, such that it cannot steer the terminal."""
+    from autolabel.report.text import visible
+
+    return "\n".join(visible(line) for line in message.split("\n"))

@@ -55,8 +55,17 @@ class Settings(Section):
     def _rare_features_are_looked_for_here(self) -> "Settings":
         if self.evidence.target_rare and self.engine.kind == "ray":
             raise ValueError('evidence.target_rare is for one machine; set engine.kind = "local", or leave out target_rare')
-        if self.evidence.target_rare and self.source is not None:
-            raise ValueError("evidence.target_rare needs a model and text; files with activations are read whole")
+        return self
+
+    @model_validator(mode="after")
+    def _files_are_read_whole_and_here(self) -> "Settings":
+        """Files with activations know neither a part of the text nor workers."""
+        evidence, engine = self.evidence, self.engine
+        if self.source is not None and (evidence.target_rare or evidence.min_examples is not None or engine.kind == "ray"):
+            raise ValueError(
+                'evidence.min_examples, evidence.target_rare and engine.kind = "ray" need a model and text; files with activations are '
+                "read whole, by one process"
+            )
         return self
 
     @property

@@ -35,6 +35,13 @@ def test_init_writes_settings_that_are_accepted_and_overwrites_nothing(shell: Sh
     assert "cannot write" in shell.refused("init", tmp_path / "nowhere" / "x.toml")
 
 
+def test_names_from_files_cannot_steer_the_terminal(shell: Shell, tmp_path: Path) -> None:
+    message = shell.refused("run", tmp_path / "settings\x1b]0;owned\x07.toml")
+    assert "\x1b" not in message
+    assert "\x07" not in message
+    assert "owned" in message
+
+
 def test_version_and_usage(shell: Shell) -> None:
     assert shell("--version")[:2] == (0, f"autolabel {__version__}\n")
     assert shell("run")[0] == 2
