@@ -4,12 +4,14 @@ Text is only hashed here, not tokenised, but for the few documents that show whe
 what is read afterwards follows from the texts themselves, never from the order in which files hold them.
 """
 
+import hashlib
 import heapq
 from array import array
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from autolabel.config import CorpusSettings
 from autolabel.errors import DataError
@@ -31,6 +33,7 @@ from autolabel.sampling import sample_key, shard_of
 
 GATE_DOCUMENTS = 64
 _GATE_TEXTS, _GATE_CHARACTERS = 256, 30_000
+_RECENT, _PIECE = 2**16, 2**20
 
 
 class Survey:
@@ -48,19 +51,18 @@ class Survey:
         self._known = np.empty(0, dtype=np.uint64) if known is None else known
         self.n_known = 0
         """Texts passed over because an earlier collection holds them."""
-        self.n_characters = 0
         self._lengths = [-1] * len(settings.sources)
         self._gate: list[tuple[int, int, SourceText]] = []
-        hashes, versions, ordinals = array("Q"), array("Q"), array("Q")
-        counts = CorpusCounts()
+        hashes, versions, ordinals, lengths = array("Q"), array("Q"), array("Q"), array("I")
+        counts, counted = CorpusCounts(), _Hashes()
         splittable = known is not None
         for text in self._texts():
             hashes.append(text.hash)
             versions.append(text.version)
             ordinals.append(text.ordinal)
-            self.n_characters += len(text.raw.text)
+            lengths.append(len(text.raw.text))
             self._offer_to_gate(text)
-            if settings.max_tokens is not None or not splittable:
+            if (settings.max_tokens is not None or not splittable) and counted.add(text.hash):
                 for document in documents_of(text, settings, seed, tokenizer):
                     counts.count(document)
                     counts.tiles_by_split[document.split] += n_tiles(document, context_tokens)
@@ -74,37 +76,41 @@ class Survey:
         if not splittable:
             require_splits(counts)
             require_tiles(counts)
-        self._settle(np.array(hashes, np.uint64), np.array(versions, np.uint64), np.array(ordinals, np.uint64))
+        self._settle(np.asarray(hashes), np.asarray(versions), np.asarray(ordinals), np.asarray(lengths))
 
     def _texts(self) -> Iterator[SourceText]:
         """The texts in file order, those known already left out."""
         for text in source_texts(self._settings.sources, self._seed, lengths=self._lengths):
-            if self._is_known(text.hash):
+            if _holds(self._known, text.hash):
                 self.n_known += 1
             else:
                 yield text
 
-    def _is_known(self, text_hash: int) -> bool:
-        place = int(np.searchsorted(self._known, np.uint64(text_hash)))
-        return place < len(self._known) and int(self._known[place]) == text_hash
-
-    def _settle(self, hashes: UInt64, versions: UInt64, ordinals: UInt64) -> None:
-        """Decide which of the texts that count as the same is read, and name the content."""
-        order = np.lexsort((ordinals, versions, hashes))
+    def _settle(self, hashes: UInt64, versions: UInt64, ordinals: UInt64, lengths: NDArray[np.uint32]) -> None:
+        """Decide which of the texts that count as the same is read, and name the content; the texts are in the order of reading."""
+        order = np.lexsort((versions, hashes))
+        ordered = hashes[order]
         first = np.ones(len(order), dtype=bool)
-        first[1:] = hashes[order][1:] != hashes[order][:-1]
-        chosen = order[first]
-        self.hashes: UInt64 = hashes[chosen]
+        first[1:] = ordered[1:] != ordered[:-1]
+        repeated = np.zeros(len(order), dtype=bool)
+        repeated[:-1] = first[:-1] & ~first[1:]
+        self._chosen = dict(zip(ordered[repeated].tolist(), ordinals[order[repeated]].tolist(), strict=True))
+        self.hashes: UInt64 = ordered[first]
         """Of the texts that are read, sorted."""
+        chosen = order[first]
         self.n_source_documents = len(hashes)
         self.n_duplicates = len(hashes) - len(chosen)
-        self.content = int(combine(hashes[chosen], versions[chosen]).sum(dtype=np.uint64))
+        self.n_characters = int(lengths[chosen].sum(dtype=np.uint64))
+        """Of the texts that are read."""
+        del ordered, order, first, repeated
+        pieces = (slice(start, start + _PIECE) for start in range(0, len(chosen), _PIECE))
+        self.content = sum(int(combine(self.hashes[i], versions[chosen[i]]).sum(dtype=np.uint64)) for i in pieces) % 2**64
         """Sum of the texts' scattered hashes modulo 2^64: the same for the same texts in any order."""
-        repeated = np.zeros(len(order), dtype=bool)
-        repeated[:-1] = ~first[1:]
-        repeated &= first
-        self._chosen = dict(zip(hashes[order[repeated]].tolist(), ordinals[order[repeated]].tolist(), strict=True))
-        self._end = int(ordinals.max()) + 1 if len(ordinals) else 0
+        in_order = hashlib.sha256(hashes.data)
+        in_order.update(ordinals.data)
+        self.order = in_order.hexdigest()
+        """Which texts come after each other: what "so many texts are done" means is true of this order alone."""
+        self._end = int(ordinals[-1]) + 1 if len(ordinals) else 0
 
     def documents(self, tokenizer: Tokenizer, shard: int = 0, n_shards: int = 1, skip: int = 0) -> Iterator[tuple[int, Document]]:
         """The documents of one shard, each with how many texts of the corpus have been read once it and its like are done.
@@ -118,7 +124,7 @@ class Survey:
         for text in source_texts(settings.sources, self._seed, skip, self._lengths):
             if text.ordinal >= self._end:
                 return
-            if self._chosen.get(text.hash, text.ordinal) != text.ordinal or self._is_known(text.hash):
+            if self._chosen.get(text.hash, text.ordinal) != text.ordinal or _holds(self._known, text.hash):
                 continue
             if n_shards > 1 and shard_of(text.hash, n_shards) != shard:
                 continue
@@ -147,6 +153,30 @@ class Survey:
         heapq.heappush(self._gate, (*entry, short))
         if len(self._gate) > _GATE_TEXTS:
             heapq.heappop(self._gate)
+
+
+class _Hashes:
+    """A set of 64-bit hashes in about 16 bytes apiece: sorted ones, and a few at most that came since."""
+
+    def __init__(self) -> None:
+        self._sorted: UInt64 = np.empty(0, dtype=np.uint64)
+        self._recent: set[int] = set()
+
+    def add(self, found: int) -> bool:
+        """Whether the hash is new; it no longer is."""
+        if found in self._recent or _holds(self._sorted, found):
+            return False
+        self._recent.add(found)
+        if len(self._recent) > max(_RECENT, len(self._sorted) // 16):
+            both = np.concatenate([self._sorted, np.fromiter(self._recent, np.uint64, len(self._recent))])
+            both.sort(kind="stable")
+            self._sorted, self._recent = both, set()
+        return True
+
+
+def _holds(ordered: UInt64, found: int) -> bool:
+    place = int(np.searchsorted(ordered, np.uint64(found)))
+    return place < len(ordered) and int(ordered[place]) == found
 
 
 def _splittable(counts: CorpusCounts) -> bool:

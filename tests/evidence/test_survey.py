@@ -1,6 +1,8 @@
 """The first reading of a corpus: same texts, same answers, whatever their order, and no tokenising of what need not be."""
 
 import random
+import tracemalloc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from numpy.typing import NDArray
 
 from autolabel.config import CorpusSettings
 from autolabel.errors import DataError
-from autolabel.evidence.survey import GATE_DOCUMENTS, Survey
+from autolabel.evidence.corpus import SourceText
+from autolabel.evidence.survey import GATE_DOCUMENTS, Survey, _Hashes
+from autolabel.evidence.texts import RawText
 from autolabel.hashing import document_hash
 from tests.evidence.test_corpus import Letters, json_lines
 
@@ -52,6 +56,61 @@ def test_order_changes_neither_content_nor_choice_nor_the_gates_documents(tmp_pa
 def test_gate_documents_are_test_documents(tmp_path: Path) -> None:
     one = survey(tmp_path / "a.jsonl", texts())
     assert {document.split for document in one.gate_documents(Letters())} == {"test"}
+
+
+def test_a_text_counts_once_however_often_it_is_there(tmp_path: Path) -> None:
+    found = texts(30)
+    repeated = [text for text in found for _ in range(40)]
+    with pytest.raises(DataError) as once:
+        survey(tmp_path / "once.jsonl", found)
+    with pytest.raises(DataError, match=r"the \w+ split holds \d+ documents, at least 20 are needed") as often:
+        survey(tmp_path / "often.jsonl", repeated)
+    assert str(once.value) == str(often.value)
+
+
+def test_characters_are_those_of_the_texts_that_are_read(tmp_path: Path) -> None:
+    found = [*texts(), "One  dog  " * 20, "One dog " * 20]
+    one = survey(tmp_path / "a.jsonl", found * 3)
+    assert one.n_duplicates == 2 * len(found) + 1
+    assert one.n_characters == sum(map(len, read(one)))
+
+
+def test_a_limit_of_tokens_counts_no_text_twice(tmp_path: Path) -> None:
+    once = survey(tmp_path / "once.jsonl", texts(), max_tokens=30_000)
+    often = survey(tmp_path / "often.jsonl", [text for text in texts() for _ in range(3)], max_tokens=30_000)
+    assert read(often) == read(once)
+    assert often.hashes.tolist() == once.hashes.tolist()
+
+
+def test_a_set_of_hashes_forgets_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.survey._RECENT", 8)
+    generator = random.Random(2)
+    found, expected = _Hashes(), set[int]()
+    for _ in range(2000):
+        word = generator.choice([generator.randrange(500), 2**64 - 1 - generator.randrange(500)])
+        assert found.add(word) == (word not in expected)
+        expected.add(word)
+        assert len(found._recent) <= max(8, len(expected) // 16)
+
+
+def test_memory_is_a_few_words_a_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_texts, hashes = 20_000, random.Random(4)
+
+    def many(*_: object, **__: object) -> Iterator[SourceText]:
+        for i in range(n_texts):
+            yield SourceText(i, "s", RawText(f"{i} {'word ' * 8}", str(i)), hashes.getrandbits(64))
+
+    monkeypatch.setattr("autolabel.evidence.survey.source_texts", many)
+    monkeypatch.setattr("autolabel.evidence.survey._PIECE", 1024)
+    tracemalloc.start()
+    try:
+        one = Survey(CorpusSettings.model_validate({"sources": [{"path": "s"}]}), SEED, Letters(), 128)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert one.n_source_documents == len(one.hashes) == n_texts
+    assert held < n_texts * 8 + 2**18
+    assert peak < n_texts * 70 + 2**18
 
 
 def test_shards_divide_the_documents(tmp_path: Path) -> None:
