@@ -63,9 +63,8 @@ class Collection:
         self._survey = Survey(self._corpus_settings, settings.seed, self._subject, context_tokens, known)
         self._gate_documents = self._survey.gate_documents(self._subject)
         self._corpus = self._corpus_totals()
-        self._corpus_id = content_id("corpus", [self._corpus["content"], self._corpus_settings.document_tokens])
+        self._text_id = content_id("corpus", [self._corpus["content"], self._corpus_settings.document_tokens])
         self.sets = [self._set(number, coder, folder) for number, coder in enumerate(coders)]
-        self._forced = False
 
     @property
     def evidence_set_id(self) -> str:
@@ -92,7 +91,7 @@ class Collection:
             if not force:
                 require_pass(report, one.coder.name)
             one.gate = report
-            self._forced = self._forced or (force and bool(report.problems()))
+            one.forced = force and bool(report.problems())
         return [one.gate for one in self.sets if one.gate is not None]
 
     def run(self, report_tokens: Callable[[int], None], lacking: Sequence[str] | None = None) -> Iterator[Evidence]:
@@ -126,13 +125,11 @@ class Collection:
             self._gather_rare(*sets[0], start, report_tokens)
         else:
             n_read = self._gather_here(sets, start, report_tokens)
-            if self._settings.evidence.target_rare and n_read < MIN_EXAMPLES_SHARDS:
-                following = Progress(shard=n_read)
-                for one, collector in sets:
-                    collector.rare = begin(collector, n_read, self._survey, self._subject)
-                    one.checkpoint.save(collector, self._progress(one, shard=n_read))
-                for one, collector in sets:
-                    self._gather_rare(one, collector, following, report_tokens)
+            for (one, collector), n in zip(sets, n_read, strict=True):
+                if self._settings.evidence.target_rare and n < MIN_EXAMPLES_SHARDS:
+                    collector.rare = begin(collector, n, self._survey, self._subject)
+                    one.checkpoint.save(collector, self._progress(one, shard=n))
+                    self._gather_rare(one, collector, Progress(shard=n), report_tokens)
         for one, collector in sets:
             one.checkpoint.save_documents(self._all_documents())
             progress = self._progress(one, finished=True, corpus=self._corpus)
@@ -150,21 +147,31 @@ class Collection:
         evidence_sets, collectors = zip(*sets, strict=True)
         _ray_engine().gather(self._settings, self._survey, evidence_sets, collectors, self._folder, report_tokens)
 
-    def _gather_here(self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]) -> int:
-        """Collect in this process, of text that need not all be read only what is needed; the number of shards read."""
+    def _gather_here(
+        self, sets: list[tuple[EvidenceSet, Collector]], start: Progress, report_tokens: Callable[[int], None]
+    ) -> list[int]:
+        """Collect in this process, for each set only as much of the text as it needs; how many shards each has read."""
         n_shards = MIN_EXAMPLES_SHARDS if self._settings.evidence.min_examples else 1
-        together = [(one.coder, one.norm_limit, collector) for one, collector in sets]
+        n_read = [n_shards] * len(sets)
+        lacking = list(range(len(sets)))
         for shard in range(start.shard, n_shards):
+            together = [sets[number] for number in lacking]
             place = (shard, n_shards, start.complete_through if shard == start.shard else 0)
 
-            def save(complete_through: int, shard: int = shard) -> None:
-                for one, collector in sets:
+            def save(
+                complete_through: int, shard: int = shard, together: Sequence[tuple[EvidenceSet, Collector]] = together
+            ) -> None:
+                for one, collector in together:
                     one.checkpoint.save(collector, self._progress(one, shard=shard, complete_through=complete_through))
 
-            gather_shard(self._settings, self._subject, self._survey, together, place, save, report_tokens)
-            if all(has_enough(collector) for _, collector in sets):
-                return shard + 1
-        return n_shards
+            coders = [(one.coder, one.norm_limit, collector) for one, collector in together]
+            gather_shard(self._settings, self._subject, self._survey, coders, place, save, report_tokens)
+            enough = [number for number in lacking if has_enough(sets[number][1])]
+            n_read = [shard + 1 if number in enough else n for number, n in enumerate(n_read)]
+            lacking = [number for number in lacking if number not in enough]
+            if not lacking:
+                break
+        return n_read
 
     def _gather_rare(self, one: EvidenceSet, collector: Collector, start: Progress, report_tokens: Callable[[int], None]) -> None:
         """Look for the rare features of a set in the shards from `start` on."""
@@ -179,6 +186,11 @@ class Collection:
         """The collection of a set as an earlier run left it; a new one begins with what its parent holds."""
         settings = self._settings
         collector, progress = one.checkpoint.load(one.coder.d_sae, settings.evidence, settings.seed)
+        if (progress.shard or progress.complete_through) and not progress.finished and progress.order != self._survey.order:
+            raise DataError(
+                f"'{one.checkpoint.folder}' holds a collection of the same text, begun when its files were in another order; bring them back "
+                "into that order to go on, or delete the folder to begin anew"
+            )
         if progress == Progress() and self._parent is not None:
             before, _ = self._parent.load(one.coder.d_sae, settings.evidence, settings.seed)
             collector.merge(before)
@@ -189,17 +201,19 @@ class Collection:
         source = Source(one.sae_id, one.coder.W_dec)
         files, found = finished_tables(one.evidence_set_id, source, collector, one.checkpoint.folder / "tables")
         settings = self._settings
+        corpus = corpus_row(settings, self._corpus, collector, unseen_by_sae(settings, one.coder))
+        # What is known of a text, and how much of it was read, are facts of a set: sets that differ in them have corpora of their own.
+        corpus["corpus_id"] = content_id("corpus", [self._text_id, corpus])
         evidence_set = {
-            **set_row(one.evidence_set_id, one.sae_id, self._corpus_id, self._collection(one.coder), collector, found),
-            **gate_columns(one.gate, self._forced),
+            **set_row(one.evidence_set_id, one.sae_id, corpus["corpus_id"], self._collection(one.coder), collector, found),
+            **gate_columns(one.gate, one.forced),
             "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
         }
-        corpus = corpus_row(self._corpus_id, settings, self._corpus, collector, unseen_by_sae(settings, self.sets[0].coder))
         return Evidence(sae_row(one.sae_id, one.coder, self._subject.name), corpus, evidence_set, files)
 
     def _set(self, number: int, coder: Coder, folder: Path) -> EvidenceSet:
         sae_id = coder.sae_id(self._subject.identity)
-        determinants: list[Any] = [sae_id, self._corpus_id, self._settings.seed, self._collection(coder), self._subject.identity]
+        determinants: list[Any] = [sae_id, self._text_id, self._settings.seed, self._collection(coder), self._subject.identity]
         if self._parent is not None:
             determinants.append(self._parent.identity)
         identity = content_id("evidence_set", determinants)
@@ -243,7 +257,7 @@ class Collection:
 
     def _progress(self, one: EvidenceSet, **changes: Any) -> Progress:
         gate = None if one.gate is None else one.gate.as_dict()
-        return replace(Progress(gate=gate, described=self._described(one.coder)), **changes)
+        return replace(Progress(gate=gate, order=self._survey.order, described=self._described(one.coder)), **changes)
 
 
 def _ray_engine() -> Any:

@@ -114,7 +114,11 @@ class ExamBuilder:
         if len(dense) == 0:
             return
         strengths = {split: self._background[split].strengths(dense + draws.start) for split in SPLITS}
-        draws.threshold[dense] = np.quantile(np.concatenate(list(strengths.values()), axis=1), DENSE_QUANTILE, axis=1)
+        together = np.concatenate(list(strengths.values()), axis=1)
+        highest = together.max(axis=1, keepdims=True, initial=0.0)
+        below = np.where(together < highest, together, 0.0).max(axis=1, initial=0.0)
+        # Where the quantile is the largest value itself, nothing would exceed it.
+        draws.threshold[dense] = np.minimum(np.quantile(together, DENSE_QUANTILE, axis=1), below)
         for split in SPLITS:
             above = strengths[split] > draws.threshold[dense][:, None]
             places = first_of(above, samples.firing[split].shape[1])

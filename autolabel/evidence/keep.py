@@ -30,8 +30,9 @@ class BottomK:
     def offer(self, features: NDArray[np.int64], keys: UInt64) -> NDArray[np.bool_]:
         """Offer keys, distinct per feature; returns which may be among the k smallest (seldom one that is not, never less)."""
         admitted: NDArray[np.bool_] = keys <= self._worst[features]
-        self._waiting.append((features[admitted], keys[admitted]))
-        self._n_waiting += len(self._waiting[-1][0])
+        if admitted.any():
+            self._waiting.append((features[admitted], keys[admitted]))
+            self._n_waiting += len(self._waiting[-1][0])
         if self._n_waiting >= WAITING_KEYS:
             self.settle()
         return admitted

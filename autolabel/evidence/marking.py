@@ -33,8 +33,6 @@ class NegativeMarks:
         pairs = self._kept.pairs_at(owners.ravel(), np.maximum(firing, 0).ravel())
         numbers = np.where(firing >= 0, np.bitwise_count(marks(self._kept, pairs)).reshape(firing.shape), 0).astype(np.int64)
         n_firing = (firing >= 0).sum(axis=1)
-        if firing.shape[1] == 0:
-            numbers = np.ones((len(features), 1), dtype=np.int64)
         numbers[n_firing == 0, 0] = 1
 
         def of(places: NDArray[np.int64], first_rank: NDArray[np.int64] | int) -> NDArray[np.uint32]:

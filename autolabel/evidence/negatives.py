@@ -21,6 +21,8 @@ NEIGHBOURS_BY_FIRING = 5
 CHARACTERISTIC_TOKENS = 64
 """How many tokens, those with the largest TF-IDF weight (more where weights are equal), stand for a feature in this."""
 _COSINES_AT_ONCE = 1 << 24
+_TOGETHER_AT_ONCE = 128
+"""Features whose co-firing is counted together: with all others, where one fires everywhere."""
 _CANDIDATES = 64
 """Features that come into question as nearest by cosines in bfloat16, some times as fast, before exact ones decide."""
 _HARD_SHARES: tuple[tuple[ExampleKind, float], ...] = (("neighbour", 0.4), ("lookalike", 0.4), ("same_document", 0.2))
@@ -61,6 +63,10 @@ class Neighbours:
         return found
 
     def _by_firing(self, features: NDArray[np.int64]) -> list[list[int]]:
+        blocks = (features[start : start + _TOGETHER_AT_ONCE] for start in range(0, len(features), _TOGETHER_AT_ONCE))
+        return [near for block in blocks for near in self._block_by_firing(block)]
+
+    def _block_by_firing(self, features: NDArray[np.int64]) -> list[list[int]]:
         together = self._by_feature[:, features].T.tocsr() @ self._fires
         lengths, others = np.diff(together.indptr), together.indices
         lines = np.repeat(np.arange(len(features)), lengths)

@@ -9,6 +9,9 @@ deciding texts, every other text was read with the same chance, so
 - a tile of a deciding text stands for itself: it was bound to be read;
 - any other tile stands for (1 − J/32) ÷ (J/32) tiles: itself and its like in documents that were not run.
 
+One thing depends on the other half too: only a feature whose train tiles were all kept can be rare, so that train estimates of features
+near that limit come out a little low. Validation and test are other documents and know nothing of it.
+
 The sum of these weights estimates the feature's firing tiles in the whole corpus without bias, whatever the triggers leave out. A
 uniform sample comes from priority sampling (Duffield, Lund and Thorup 2007, J. ACM 54(6)): the tiles with the smallest
 hash ÷ weight, up to where the heaviest would be certain to be drawn (`uniform_sample`). All of this is for a given J.

@@ -102,15 +102,17 @@ def gather(
         numbered = [(one.number, one.evidence_set_id, one.norm_limit) for one in sets]
         job = Job(settings, survey, numbered, _url(settings, folder), n_shards)
         before, done = collectors[0].counts.all_tokens, 0
+        lacking = list(zip(sets, collectors, strict=True))
         for shard in _in_order(job, workers):
-            for one, collector in zip(sets, collectors, strict=True):
+            for one, collector in lacking:
                 with tempfile.TemporaryDirectory(dir=folder) as between:
                     merge_shard(job.shard_url(one.evidence_set_id, shard), collector, one.evidence_set_id, Path(between))
                 collector.compact(factor=2.0)
                 collector.spill.remove_unnamed()
             done = collectors[0].counts.all_tokens - before
             report_tokens(done)
-            if all(has_enough(collector) for collector in collectors):
+            lacking = [(one, collector) for one, collector in lacking if not has_enough(collector)]
+            if not lacking:
                 break
 
 

@@ -28,11 +28,10 @@ def sae_row(sae_id: str, coder: Coder, subject_model: str) -> dict[str, Any]:
     }
 
 
-def corpus_row(corpus_id: str, settings: Settings, totals: dict[str, Any], collector: Collector, unseen: Known) -> dict[str, Any]:
-    """The row of `corpora`; `totals` are the texts as found, `unseen` whether the SAE never trained on the test documents."""
+def corpus_row(settings: Settings, totals: dict[str, Any], collector: Collector, unseen: Known) -> dict[str, Any]:
+    """The row of `corpora` but for its id; `totals` are the texts as found, `unseen` whether the SAE never trained on the test documents."""
     found, corpus = collector.corpus, settings.corpus_or_refuse
     return {
-        "corpus_id": corpus_id,
         "name": corpus.name,
         "sources": found.as_dict()["by_source"],
         "n_source_documents": totals["n_source_documents"],

@@ -28,6 +28,8 @@ class EvidenceSet:
     evidence_set_id: str
     checkpoint: Checkpoint
     gate: GateReport | None = None
+    forced: bool = False
+    """Whether the gate refused it and was overridden."""
 
     @property
     def norm_limit(self) -> float:

@@ -4,6 +4,7 @@ The invariant: a segment that has been named to a checkpoint is never changed, a
 them, so that a collection killed at any moment goes on from its last checkpoint.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -131,6 +132,7 @@ class Spill:
         if self._writers:
             for kind in _KINDS:
                 self._writer(kind).close()
+                synced(self._path(self._name, kind))
             self._writers = {}
             self._segments.append(self._name)
         return list(self._segments)
@@ -208,6 +210,15 @@ class Spill:
 
     def _path(self, name: str, kind: str) -> Path:
         return self._folder / f"{name}.{kind}"
+
+
+def synced(path: Path) -> None:
+    """Have a file or folder on the disk, not only in the system's memory, when this returns."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 def among(ids: UInt64, wanted: UInt64) -> NDArray[np.bool_]:

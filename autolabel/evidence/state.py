@@ -6,7 +6,6 @@ last manifest, and a shard counts as finished once its manifest is there.
 
 import errno
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -22,7 +21,7 @@ from autolabel.config import EvidenceSettings
 from autolabel.errors import DataError
 from autolabel.evidence.collector import Collector, collector_tables, restore
 from autolabel.evidence.corpus import CorpusCounts
-from autolabel.evidence.spill import PAIR_SCHEMA, TILE_SCHEMA, Spill, pair_batch, pairs_in
+from autolabel.evidence.spill import PAIR_SCHEMA, TILE_SCHEMA, Spill, pair_batch, pairs_in, synced
 from autolabel.hashing import UInt64
 from autolabel.records import SPLITS
 
@@ -45,6 +44,8 @@ class Progress:
     """What the load gate measured."""
     corpus: dict[str, Any] | None = None
     """What the text of a finished collection holds."""
+    order: str | None = None
+    """The order of the text, which `complete_through` counts in."""
     described: dict[str, Any] | None = None
     """What decides what is collected from a text: features, model, sizes, splits."""
 
@@ -305,9 +306,15 @@ def full_disk_named(folder: Path) -> Iterator[None]:
 def _reached(url: str) -> Iterator[tuple[Any, str]]:
     """The filesystem of a URL, and the path in it."""
     try:
-        yield fsspec.core.url_to_fs(url)
+        filesystem, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
+        raise DataError(
+            f"engine.shard_url: '{url}' cannot be used ({_why(error)}); expected a folder or a URL that fsspec knows"
+        ) from None
+    try:
+        yield filesystem, path
+    except OSError as error:
+        if error.errno in NO_ROOM:
             raise
         raise DataError(
             f"engine.shard_url: '{url}' cannot be used ({_why(error)}); name a folder or URL that can be written to"
@@ -320,14 +327,12 @@ def _why(error: Exception) -> str:
 
 def _write_table(path: Path, table: pa.Table) -> None:
     pq.write_table(table, path, compression="none", use_dictionary=False)
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+    synced(path)
 
 
 def _write_synced(path: Path, text: str) -> None:
     beside = path.with_suffix(".new")
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    beside.write_text(text, encoding="utf-8")
+    synced(beside)
     beside.replace(path)
+    synced(path.parent)

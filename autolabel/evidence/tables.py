@@ -63,7 +63,6 @@ class EvidenceTables:
         fired, tokens = counts.fired[own], counts.tokens[own]
         top, entropy = self._token_shares(draws)
         targeted = self._kept.targeted(own.start, own.stop)
-        thresholds = np.where(draws.status == STATUSES.index("dense"), draws.threshold, 0.0)
         return pa.table(
             {
                 **self._constant(n, "evidence_set_id", "sae_id"),
@@ -80,7 +79,7 @@ class EvidenceTables:
                 "max_activation": _or_null(counts.largest[own].astype(np.float64), tokens),
                 "mean_activation": _or_null(counts.means[own], tokens),
                 "activation_deviation": _or_null(counts.deviations[own], tokens),
-                "firing_threshold": thresholds,
+                "firing_threshold": draws.threshold,
                 "histogram": pa.array(list(counts.histogram[own]), pa.list_(pa.int64())),
                 "top_tokens": pa.array(top, pa.string()),
                 "token_entropy": pa.array(entropy, pa.float64()),

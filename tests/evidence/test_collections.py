@@ -122,8 +122,9 @@ def test_text_added_later_gives_what_all_text_at_once_gives(sae: Path, subject_s
     assert extended.evidence_set["parent_evidence_set_id"] == parent.evidence_set["evidence_set_id"]
     assert extended.evidence_set["evidence_hash"] == whole.evidence_set["evidence_hash"]
     assert extended.evidence_set["evidence_set_id"] != whole.evidence_set["evidence_set_id"]
-    assert extended.corpus["corpus_id"] == whole.corpus["corpus_id"]
-    assert extended.corpus["n_tokens"] == whole.corpus["n_tokens"] > parent.corpus["n_tokens"]
+    differing = {name for name in whole.corpus if extended.corpus[name] != whole.corpus[name]}
+    assert differing == {"corpus_id", "n_duplicates"}, "what is found again counts as a repetition"
+    assert whole.corpus["n_tokens"] > parent.corpus["n_tokens"]
 
 
 def test_only_what_is_there_can_be_extended(corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path) -> None:
@@ -162,6 +163,59 @@ def test_several_saes_in_one_pass_find_what_each_finds_alone(
     assert together[0].evidence_set == expected.evidence_set
     (alone,) = collected(base.model_copy(update={"sae": also}), tmp_path / "alone")
     assert together[1].evidence_set == alone.evidence_set
+
+
+def test_each_of_several_saes_reads_as_much_as_it_needs_and_no_more(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path
+) -> None:
+    native.save(tmp_path / "sparser", replace(native.load(sae), k=1, name="sparser"))
+    also = SaeSettings(path=str(tmp_path / "sparser"))
+    base = settings(corpus, sae, subject_settings)
+    few = base.model_copy(update={"evidence": base.evidence.model_copy(update={"min_examples": 6, "min_examples_share": 0.4})})
+    together = collected(few.model_copy(update={"also": [also]}), tmp_path / "together")
+    alone = [*collected(few, tmp_path / "one"), *collected(few.model_copy(update={"sae": also}), tmp_path / "other")]
+    assert [one.evidence_set for one in together] == [one.evidence_set for one in alone]
+    assert [one.corpus for one in together] == [one.corpus for one in alone]
+    read, read_by_sparser = (one.corpus["n_tokens"] for one in together)
+    assert read < read_by_sparser
+    assert together[0].corpus["corpus_id"] != together[1].corpus["corpus_id"]
+
+
+def test_what_is_known_of_one_sae_is_not_said_of_another(
+    corpus: Path, sae: Path, subject_settings: SubjectSettings, tmp_path: Path
+) -> None:
+    known = native.load(sae)
+    document_tokens = {"document_tokens": 200}
+    native.save(tmp_path / "known", replace(known, config={**known.config, **document_tokens}))
+    native.save(tmp_path / "unknown", replace(known, config={}, W_enc=known.W_enc.flip(0), name="nonsense"))
+    base = settings(corpus, tmp_path / "known", subject_settings)
+    collection = Collection(base.model_copy(update={"also": [SaeSettings(path=str(tmp_path / "unknown"))]}), tmp_path)
+    collection.gate(force=True)
+    good, bad = collection.run(lambda tokens: None)
+    assert (good.corpus["unseen_by_sae"], bad.corpus["unseen_by_sae"]) == ("yes", "unknown")
+    assert good.corpus["corpus_id"] != bad.corpus["corpus_id"]
+    assert (good.evidence_set["gate_forced"], bad.evidence_set["gate_forced"]) == (False, True)
+
+
+def test_files_in_another_order_are_not_gone_on_with(
+    sae: Path, subject_settings: SubjectSettings, expected: Evidence, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut(*given: object) -> None:
+        raise KeyboardInterrupt
+
+    path = written(tmp_path / "texts.jsonl", texts())
+    chosen = settings(path, sae, subject_settings)
+    with monkeypatch.context() as patch:
+        patch.setattr("autolabel.evidence.collect.has_enough", cut)
+        with pytest.raises(KeyboardInterrupt):
+            collected(chosen, tmp_path)
+    written(path, texts()[::-1])
+    assert Collection(chosen, tmp_path).evidence_set_id == expected.evidence_set["evidence_set_id"]
+    with pytest.raises(DataError, match="begun when its files were in another order"):
+        collected(chosen, tmp_path)
+    written(path, texts())
+    (evidence,) = collected(chosen, tmp_path)
+    assert evidence.evidence_set == expected.evidence_set
 
 
 def test_an_sae_trained_without_bos_is_collected_without(

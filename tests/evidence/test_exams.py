@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,18 @@ from autolabel.evidence.draws import best_of, first_of, packed, quantiles
 from autolabel.evidence.exams import DENSE_QUANTILE, SHOWN_NEGATIVES
 from autolabel.records import SPLITS, Split
 from autolabel.sampling import NEAR_COPY_TOKENS, background_keys, draw_keys
-from tests.evidence.worlds import SEED, SMALL, Drawn, FeatureDraw, Outcome, collected, document
+from tests.evidence.worlds import (
+    SEED,
+    SMALL,
+    Drawn,
+    FeatureDraw,
+    Outcome,
+    collected,
+    collector_of,
+    document,
+    finished,
+    tables_of,
+)
 
 VOCABULARY, D = 400, 40
 DENSE, SILENT, RARE, ONE_DOCUMENT, COPIED = 0, 1, 2, 3, 4
@@ -224,6 +236,23 @@ def test_the_dense_feature_is_scored_above_its_ninetieth_percentile(world: World
     strengths = np.array([largest(world, DENSE, row) for row in rows.tolist()], dtype=np.float32)
     assert draw.threshold == pytest.approx(float(np.quantile(strengths, DENSE_QUANTILE)))
     assert world.tables["features"].to_pylist()[DENSE]["firing_threshold"] == draw.threshold
+
+
+def test_a_dense_feature_of_equal_values_fires_where_it_is_active(tmp_path: Path) -> None:
+    generator = np.random.default_rng(3)
+    documents = [document(generator.integers(0, 100, 140)) for _ in range(120)]
+    table = torch.zeros(100, 4)
+    table[:3, 0] = 1.0
+    table[3:5, 1] = 2.0
+    outcome = finished(collector_of(documents, table, tmp_path / "spill"), tmp_path / "sorted")
+    draw = outcome.draws[0]
+    rate = outcome.collector.counts.fired[0] / outcome.collector.counts.n_tiles
+    assert 0.5 < rate < 0.8
+    assert (draw.status, draw.threshold) == ("dense", 0.0)
+    assert {example.largest for example in draw.drawn("test", "firing")} == {1.0}
+    assert {example.largest for example in draw.drawn("test", "hard", "random")} == {0.0}
+    rows = tables_of(outcome)[0]["features"].to_pylist()
+    assert [row["firing_threshold"] for row in rows] == [one.threshold for one in outcome.draws]
 
 
 def test_negatives_are_marked_at_peaks_of_others_as_often_as_positives(world: World) -> None:

@@ -210,7 +210,7 @@ def test_a_tokenizer_counts_input_tokens_exactly_as_far_as_requests_are_known(sc
     assert [expected[stage] for stage in ("calibrate", "label")] == [counted["calibrate"], counted["label"]]
     errors = {row.stage: row.input_error for row in found.rows}
     for stage in ("validate", "score"):  # what they show of labels was not there yet
-        assert abs(expected[stage] - counted[stage]) <= errors[stage] < 0.05 * counted[stage]
+        assert abs(expected[stage] - counted[stage]) <= 1.5 * errors[stage] < 0.05 * counted[stage]  # three standard errors
 
 
 def used(scene: Scene) -> int:
