@@ -33,7 +33,7 @@ def _summary(contents: Contents) -> list[str]:
         *([] if summary.headlines else ["- No label has a score yet."]),
         f"- Evidence: {evidence['n_tokens']:,} tokens, {evidence['n_tiles']:,} tiles ({evidence['n_tiles_train']:,} train, "
         f"{evidence['n_tiles_validation']:,} validation, {evidence['n_tiles_test']:,} test); "
-        f"{count(summary.n_near_copies, 'test tile')} passed over as near-copies",
+        f"{summary.n_near_copies:,} test tiles, feature by feature, passed over as near-copies",
         f"- SAE: FVU {significant(evidence['fvu'])}, L0 {significant(evidence['l0'])}",
         f"- Unseen by the labeler: {evidence['unseen_by_labeler']}; by the SAE: {evidence['unseen_by_sae']}; "
         f"by the subject model: {evidence['unseen_by_subject']}",

@@ -104,10 +104,14 @@ def latest_errors(db: Database, evidence_set_id: str) -> dict[int, str]:
 
 
 def near_copies(db: Database, evidence_set_id: str) -> Row:
-    """Tiles of the scored splits that were passed over because they repeat what a labeler was shown, and those drawn."""
+    """Pairs of a feature and a test tile passed over because the tile repeats what the feature's labeler was shown, and those drawn.
+
+    Both strata without firing come from one background sample, so its near-copies count once.
+    """
     return rows(
         db,
-        "SELECT coalesce(sum(n_near_copies), 0)::BIGINT AS n_near_copies, coalesce(sum(n_sampled), 0)::BIGINT AS n_sampled "
+        "SELECT coalesce(sum(n_near_copies) FILTER (stratum <> 'hard'), 0)::BIGINT AS n_near_copies, "
+        "coalesce(sum(n_sampled), 0)::BIGINT AS n_sampled "
         "FROM strata WHERE evidence_set_id = $id AND split = 'test'",
         id=evidence_set_id,
     )[0]
