@@ -75,19 +75,22 @@ def _cells(reader: Iterator[list[str]], lines: _Lines, file: TextFile) -> Iterat
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            raise DataError(
-                f"'{file.path}' line {lines.number} cannot be read as CSV: {error}; a field that holds quotes must be quoted "
-                'with each " doubled, or convert the file to JSON lines'
-            ) from None
+            raise DataError(f"'{file.path}' line {lines.number} cannot be read as CSV: {_why(error)}") from None
         if cells is None:
             return
         yield cells
 
 
+def _why(error: csv.Error) -> str:
+    if "new-line" in str(error):
+        return "a carriage return stands outside quotes; where lines end in it alone, convert the line ends, else quote the field"
+    return f'{error}; a field that holds quotes must be quoted with each " doubled, or convert the file to JSON lines'
+
+
 def _check_header(header: list[str], file: TextFile, delimiter: str | None) -> None:
     twice = [name for name, times in Counter(header).items() if times > 1]
     if twice:
-        raise DataError(f"'{file.path}' has the column {listed(twice)} more than once; rename one")
+        raise DataError(f"'{file.path}' has the column {listed(twice)} more than once; give each column a name of its own")
     other = next((mark for mark in (";", "\t", "|", ",") if len(header) == 1 and mark in header[0]), None)
     if other and delimiter is None:
         raise DataError(

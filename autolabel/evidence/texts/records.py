@@ -57,4 +57,4 @@ def listed(names: Iterable[object]) -> str:
 
 def _one_line(name: str) -> str:
     cut = name if len(name) <= _NAME_CHARACTERS else name[:_NAME_CHARACTERS] + "…"
-    return cut if cut.isprintable() else repr(cut)
+    return cut if cut and cut.isprintable() else repr(cut)

@@ -8,6 +8,7 @@ from itertools import count
 import pyarrow as pa
 
 from autolabel.errors import DataError
+from autolabel.evidence.texts.addresses import client_errors, shown
 from autolabel.evidence.texts.records import MAX_RECORD_BYTES, Origin, TextFile
 
 COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
@@ -41,10 +42,10 @@ def opened(file: TextFile) -> Iterator[io.BufferedIOBase]:
                 return
             with io.BufferedReader(pa.CompressedInputStream(raw, codec), _BUFFER_BYTES) as stream:
                 yield stream
-    except OSError as error:
-        if error.errno is None and codec is not None:
+    except client_errors(OSError, ValueError) as error:
+        if codec is not None and is_arrows(error):
             raise DataError(f"'{file.path}' is truncated or no {codec} file ({error}); fetch it again") from None
-        raise DataError(f"cannot read '{file.path}': {error.strerror or error}") from None
+        raise unreadable(file, error) from None
 
 
 def numbered_lines(file: TextFile) -> Generator[tuple[int, bytes], None, None]:
@@ -63,10 +64,24 @@ def numbered_lines(file: TextFile) -> Generator[tuple[int, bytes], None, None]:
             yield number, line
 
 
-def too_long(origin: Origin, place: str = "") -> DataError:
-    """What to say of a record, or of a whole text file, above the limit."""
+def is_arrows(error: Exception) -> bool:
+    """Whether Arrow found fault with the content, rather than a file system or a server with the reading."""
+    return isinstance(error, pa.ArrowException) or (type(error) is OSError and error.errno is None)
+
+
+def unreadable(file: Origin, error: Exception) -> DataError:
+    """What to say where a file system or a server gives no bytes; a server that gives no pieces of a file raises `ValueError`."""
+    why = getattr(error, "strerror", None) or " ".join(shown(str(error)).split()).split(". ")[0] or type(error).__name__
+    advice = "; download the file and give the path of the copy" if isinstance(error, ValueError) else ""
+    return DataError(f"cannot read '{file.path}': {why}{advice}")
+
+
+def too_long(origin: Origin, place: str = "", n_before: int = 0) -> DataError:
+    """What to say of a record, or of a whole text file, above the limit; `n_before` documents of a dataset come before it."""
+    if isinstance(origin, TextFile):
+        advice = "cut it into documents, one per line of a .jsonl file, or leave it out"
+    else:
+        advice = "download the files of the dataset, take it out and give their path"
+        advice += f", or set max_documents = {n_before} to read what comes before it" if n_before else ""
     what = f"'{origin.path}' {place}".rstrip()
-    return DataError(
-        f"{what} is longer than {MAX_RECORD_BYTES // 1024**2} MiB, the most that is read as one document; cut it into "
-        "documents, one per line of a .jsonl file, or leave it out"
-    )
+    return DataError(f"{what} is longer than {MAX_RECORD_BYTES // 1024**2} MiB, the most that is read as one document; {advice}")

@@ -1,7 +1,6 @@
-"""Which files a path means, in which order, and what the fingerprint of a source follows from."""
+"""Which files a path means, and in which order."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +8,8 @@ import fsspec
 import pytest
 
 from autolabel.errors import DataError
-from autolabel.evidence.texts import RawText, fingerprint
-from tests.evidence.texts.writing import WRITERS, json_lines, read, source, texts
+from autolabel.evidence.texts import RawText
+from tests.evidence.texts.writing import WRITERS, json_lines, read, texts
 
 
 @pytest.fixture
@@ -51,6 +50,40 @@ def test_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert names("*.md") == ["b.md"]
     assert names("x/*.txt") == ["d.txt"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("**", ["a.txt", "b/a.txt", "b/c/d.txt", "b/c/e/f.md"]),
+        ("**/*", ["a.txt", "b/a.txt", "b/c/d.txt", "b/c/e/f.md"]),
+        ("**/**/a.txt", ["a.txt", "b/a.txt"]),
+        ("*/**/*.txt", ["b/a.txt", "b/c/d.txt"]),
+        ("**/c/**/*.md", ["b/c/e/f.md"]),
+        ("**/c/*", ["b/c/d.txt"]),
+        ("*", ["a.txt"]),
+        ("*/[!a].*", []),
+        ("[ab]/c/?.txt", ["b/c/d.txt"]),
+        ("*/A.TXT", []),
+    ],
+)
+def test_patterns(tmp_path: Path, pattern: str, expected: list[str]) -> None:
+    write(tmp_path, "a.txt", "b/a.txt", "b/c/d.txt", "b/c/e/f.md", "b/.c/d.txt", ".b/a.txt")
+    if expected:
+        assert names(tmp_path / pattern) == expected
+        return
+    with pytest.raises(DataError, match="no text at"):
+        read(tmp_path / pattern)
+
+
+def test_a_pattern_does_not_follow_links_to_folders_found_on_the_way(tmp_path: Path) -> None:
+    write(tmp_path, "dumps/2024/part-1.txt", "elsewhere/part-2.txt")
+    (tmp_path / "dumps" / "latest").symlink_to("2024", target_is_directory=True)
+    (tmp_path / "dumps" / "2024" / "part-3.txt").symlink_to(tmp_path / "elsewhere" / "part-2.txt")
+    (tmp_path / "link").symlink_to("dumps", target_is_directory=True)
+    for pattern in ("dumps/*/part-*.txt", "link/*/part-*.txt", "dumps/**/*.txt", "dumps/[l2]*/part-?.txt"):
+        assert names(tmp_path / pattern) == ["2024/part-1.txt", "2024/part-3.txt"]
+    assert names(tmp_path / "dumps/latest/part-*.txt") == ["part-1.txt", "part-3.txt"]
 
 
 def test_a_name_that_looks_like_a_pattern_is_a_name_first(tmp_path: Path) -> None:
@@ -125,8 +158,10 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    with pytest.raises(DataError, match=r"cannot read '.*closed': Permission denied"):
-        read(tmp_path)
+    for path in (tmp_path, tmp_path / "**" / "*.txt", tmp_path / "*" / "b.txt", tmp_path / "*d" / "**"):
+        with pytest.raises(DataError, match=r"cannot read '.*closed': Permission denied"):
+            read(path)
+    assert names(tmp_path / "*.txt") == ["a.txt"]
 
 
 def test_parts_must_be_known_and_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,34 +182,12 @@ def test_other_file_systems_give_what_this_one_gives(tmp_path: Path, memory: fss
     for here, there in ((tmp_path, "memory://corpus"), (tmp_path / "a.*", "memory://corpus/a.*"), (tmp_path / "a.csv",) * 2):
         remote = str(there).replace(str(tmp_path), "memory://corpus")
         assert read(remote) == read(here) != []
-        assert fingerprint(source(remote)) == fingerprint(source(here))
 
 
 def test_a_broken_file_elsewhere_is_named(memory: fsspec.AbstractFileSystem) -> None:
     memory.pipe("/corpus/a.jsonl.gz", b"no gzip at all")
     with pytest.raises(DataError, match=r"'memory:///corpus/a\.jsonl\.gz' is truncated or no gzip file"):
         read("memory://corpus/a.jsonl.gz")
-
-
-def test_the_fingerprint_follows_content_and_names_not_the_place(tmp_path: Path) -> None:
-    here, there = tmp_path / "here", tmp_path / "there"
-    write(here, "a.txt", "sub/b.txt")
-    shutil.copytree(here, there)
-    same = fingerprint(source(here))
-    assert same == fingerprint(source(there)) == fingerprint(source(here, share=0.5, name="mine"))
-    assert same.startswith("sha256:")
-    found = {same, fingerprint(source(here, max_documents=1)), fingerprint(source(here, format="text", text_column="body"))}
-    (there / "a.txt").write_text("other")
-    found.add(fingerprint(source(there)))
-    (there / "a.txt").write_text("a.txt")
-    (there / "sub" / "b.txt").rename(there / "sub" / "c.txt")
-    found.add(fingerprint(source(there)))
-    assert len(found) == 5
-
-
-def test_the_fingerprint_of_nothing_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no text at"):
-        fingerprint(source(tmp_path))
 
 
 def test_names_that_are_no_text_are_still_names(tmp_path: Path) -> None:
