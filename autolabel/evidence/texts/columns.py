@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from autolabel.config import TextSource
 from autolabel.errors import DataError
@@ -9,7 +10,9 @@ from autolabel.evidence.texts.records import MAX_RECORD_BYTES, Origin, RawText, 
 from autolabel.evidence.texts.streams import too_long
 
 SAMPLE_RECORDS = 20
-"""Records that are looked at to find the text column."""
+"""Records that are looked at to find the text column …"""
+SAMPLE_CHARACTERS = 16 * 1024**2
+"""… or fewer, once they hold so much: all of them are in memory at once."""
 TEXT_NAMES = ("text", "content", "body", "document", "passage", "sentence", "article", "raw_content", "markdown", "story")
 """Column names that are taken for the text, in this order, in any case."""
 ID_NAMES = ("id", "_id", "doc_id", "document_id", "docid", "uid", "uuid", "guid")
@@ -30,6 +33,26 @@ class Columns:
     def wanted(self) -> tuple[str, ...]:
         """Names, for a reader that can leave the others out."""
         return (self.text,) if self.id in (None, self.text) else (self.text, str(self.id))
+
+
+def named_columns(source: TextSource) -> Columns | None:
+    """The columns where the settings name both, so that no record need be looked at."""
+    if source.text_column is None or source.id_column is None:
+        return None
+    return Columns(source.text_column, source.id_column, True)
+
+
+def first_records(rows: Iterator[Row]) -> list[Row]:
+    """The records that decide which columns are read. Lists, objects and bytes are empty in them: only their type counts."""
+    found: list[Row] = []
+    n_characters = 0
+    for number, record in islice(rows, SAMPLE_RECORDS):
+        small = {name: type(value)() if isinstance(value, list | dict | bytes) else value for name, value in record.items()}
+        found.append((number, small))
+        n_characters += sum(len(name) + (len(value) if isinstance(value, str) else 0) for name, value in small.items())
+        if n_characters >= SAMPLE_CHARACTERS:
+            break
+    return found
 
 
 def choose_columns(source: TextSource, sample: Sequence[Row], path: str) -> Columns:
@@ -84,6 +107,7 @@ def texts_of(rows: Iterable[Row], columns: Columns, origin: Origin, unit: str) -
     Raises:
         DataError: a record lacks a column, or holds something other than text in it.
     """
+    n_before = 0
     for number, record in rows:
         if columns.text not in record:
             raise lacks_column(origin, f"{unit} {number}", columns.text, "text_column", record)
@@ -96,7 +120,8 @@ def texts_of(rows: Iterable[Row], columns: Columns, origin: Origin, unit: str) -
                 f"set text_column (columns: {listed(record)})"
             )
         if len(text) > MAX_RECORD_BYTES:
-            raise too_long(origin, f"{unit} {number}")
+            raise too_long(origin, f"{unit} {number}", n_before)
+        n_before += 1
         yield RawText(cleaned(text), _id_of(record, columns, origin, f"{unit} {number}") or f"{origin.name}:{number}")
 
 

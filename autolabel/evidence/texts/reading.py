@@ -1,9 +1,8 @@
-"""The texts of a source in a fixed order, and a hash of what they are.
+"""The texts of a source in a fixed order.
 
-The invariant: the same content gives the same documents, ids, order and fingerprint wherever it lies, in flat memory.
+The invariant: the same content gives the same documents, ids and order wherever it lies, in flat memory.
 """
 
-import hashlib
 import importlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,14 +12,12 @@ from pathlib import Path
 from autolabel.config import HUB_PREFIX, TextSource
 from autolabel.errors import DataError
 from autolabel.evidence.texts import whole
-from autolabel.evidence.texts.columns import SAMPLE_RECORDS, Columns, choose_columns, texts_of
+from autolabel.evidence.texts.columns import choose_columns, first_records, named_columns, texts_of
 from autolabel.evidence.texts.files import find_files
 from autolabel.evidence.texts.formats import format_of
-from autolabel.evidence.texts.records import Origin, RawText, Row, TextFile
-from autolabel.evidence.texts.spool import digest, spooled, spooled_texts
-from autolabel.hashing import canonical_json, content_id
-
-_CHUNK_BYTES = 1024**2
+from autolabel.evidence.texts.records import Origin, RawText, Row
+from autolabel.evidence.texts.spool import spooled, spooled_texts
+from autolabel.hashing import content_id
 
 
 def read_texts(source: TextSource, skip: int = 0) -> Iterator[RawText]:
@@ -35,35 +32,8 @@ def read_texts(source: TextSource, skip: int = 0) -> Iterator[RawText]:
     return islice(texts, skip, source.max_documents)
 
 
-def fingerprint(source: TextSource) -> str:
-    """`sha256:` and the digest of what a source holds and how it is read: equal for equal files under equal names anywhere.
-
-    Raises:
-        DataError: the source is missing or cannot be read.
-    """
-    how = [source.format, source.text_column, source.id_column, source.delimiter, source.max_documents]
-    found = hashlib.sha256(canonical_json(how).encode())
-    if source.is_on_the_hub:
-        found.update(digest(_spool(source)).encode())
-    else:
-        for file in find_files(source.path):
-            found.update(canonical_json([file.name, _file_digest(file)]).encode())
-    return "sha256:" + found.hexdigest()
-
-
-def _file_digest(file: TextFile) -> str:
-    found = hashlib.sha256()
-    try:
-        with file.open() as raw:
-            while chunk := raw.read(_CHUNK_BYTES):
-                found.update(chunk)
-    except OSError as error:
-        raise DataError(f"cannot read '{file.path}': {error.strerror or error}") from None
-    return found.hexdigest()
-
-
 def _file_texts(source: TextSource) -> Iterator[RawText]:
-    columns: Columns | None = None
+    columns = named_columns(source)
     for file in find_files(source.path):
         kind = format_of(file, source)
         if kind is None:
@@ -71,7 +41,7 @@ def _file_texts(source: TextSource) -> Iterator[RawText]:
             continue
         if columns is None:
             with closing(kind.rows(file, source, None)) as rows:
-                sample = list(islice(rows, SAMPLE_RECORDS))
+                sample = first_records(rows)
             if not sample:
                 continue
             columns = choose_columns(source, sample, file.path)
@@ -92,7 +62,10 @@ def _hub_texts(source: TextSource) -> Iterator[RawText]:
         ) from None
     dataset = Origin(source.path.removeprefix(HUB_PREFIX), source.path)
     rows: Iterator[Row] = hub.rows(source)
-    sample = list(islice(rows, SAMPLE_RECORDS))
-    if sample:
+    columns, sample = named_columns(source), list[Row]()
+    if columns is None:
+        sample = first_records(rows)
+        if not sample:
+            return
         columns = choose_columns(source, sample, source.path)
-        yield from texts_of(chain(sample, rows), columns, dataset, "row")
+    yield from texts_of(chain(sample, rows), columns, dataset, "row")

@@ -15,8 +15,8 @@ import pyarrow as pa
 from filelock import FileLock
 
 from autolabel.errors import DataError
-from autolabel.evidence.texts.records import MAX_RECORD_BYTES, RawText, TextFile
-from autolabel.evidence.texts.streams import numbered_lines
+from autolabel.evidence.texts.records import MAX_RECORD_BYTES, Origin, RawText, TextFile
+from autolabel.evidence.texts.streams import numbered_lines, too_long
 from autolabel.parts import cache_dir
 
 _TEXTS = "texts.jsonl.zst"
@@ -50,11 +50,6 @@ def spooled_texts(folder: Path) -> Iterator[RawText]:
         yield RawText(record["text"], record["id"])
 
 
-def digest(folder: Path) -> str:
-    """sha256 over the lines of a spool: over ids and texts, however they are compressed."""
-    return (folder / _DIGEST).read_text(encoding="ascii").strip()
-
-
 def _file(folder: Path) -> TextFile:
     path = folder / _TEXTS
     return TextFile(_TEXTS, str(path), lambda: path.open("rb"))
@@ -63,7 +58,8 @@ def _file(folder: Path) -> TextFile:
 def _is_whole(folder: Path) -> bool:
     try:
         about = (folder / _TEXTS).stat()
-        return _digest_of(folder, about.st_size, about.st_mtime_ns) == digest(folder)
+        written = (folder / _DIGEST).read_text(encoding="ascii").strip()
+        return _digest_of(folder, about.st_size, about.st_mtime_ns) == written
     except (DataError, OSError, ValueError):
         return False
 
@@ -85,10 +81,10 @@ def _fill(folder: Path, texts: Iterator[RawText]) -> None:
         done.callback(shutil.rmtree, filling, ignore_errors=True)
         filling.mkdir()
         with pa.CompressedOutputStream(str(filling / _TEXTS), "zstd") as out:
-            for one in texts:
+            for n_before, one in enumerate(texts):
                 line = json.dumps({"id": one.id, "text": one.text}, ensure_ascii=False).encode() + b"\n"
                 if len(line) > MAX_RECORD_BYTES:
-                    raise DataError(f"the text '{one.id}' is longer than {MAX_RECORD_BYTES // 1024**2} MiB as JSON; leave it out")
+                    raise too_long(Origin("", one.id), "as JSON", n_before)
                 lines.update(line)
                 out.write(line)
         (filling / _DIGEST).write_text(lines.hexdigest(), encoding="ascii")

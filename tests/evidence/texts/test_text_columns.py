@@ -51,6 +51,14 @@ def test_later_records_do_not_change_the_choice(tmp_path: Path) -> None:
     assert texts(write(tmp_path, *records))[-1] == "y"
 
 
+def test_fewer_records_choose_where_they_hold_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.texts.columns.SAMPLE_CHARACTERS", 100)
+    records = [{"a": "x" * 30, "b": "y"}] * 4 + [{"a": "x", "b": "y" * 500}] * 16
+    assert texts(write(tmp_path, *records))[0] == "x" * 30
+    monkeypatch.undo()
+    assert texts(write(tmp_path, *records))[0] == "y"
+
+
 @pytest.mark.parametrize(
     ("records", "message"),
     [
@@ -115,6 +123,17 @@ def test_an_id_column_that_is_set(tmp_path: Path) -> None:
         read(path, id_column="key")
     with pytest.raises(DataError, match=r"line 1 holds no id in 'text_list', expected an integer or a text of at most 500"):
         read(write(tmp_path, {"text": "x", "text_list": []}), id_column="text_list")
+
+
+def test_no_record_is_looked_at_beforehand_where_both_columns_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looking(*_: object) -> None:
+        raise AssertionError("a record was sampled")
+
+    monkeypatch.setattr("autolabel.evidence.texts.reading.first_records", looking)
+    path = write(tmp_path, {"body": "x", "url": "u"}, {"body": "y", "url": None})
+    assert [(one.text, one.id) for one in read(path, text_column="body", id_column="url")] == [("x", "u"), ("y", "a.jsonl:2")]
+    with pytest.raises(AssertionError, match="sampled"):
+        read(path, text_column="body")
 
 
 def parquet(folder: Path, **columns: Any) -> Path:

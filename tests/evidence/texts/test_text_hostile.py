@@ -5,13 +5,15 @@ import json
 import tracemalloc
 from collections import deque
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from autolabel.errors import DataError
-from autolabel.evidence.texts import MAX_RECORD_BYTES, fingerprint, read_texts
+from autolabel.evidence.texts import MAX_RECORD_BYTES, read_texts
 from tests.evidence.texts.writing import read, source, texts, zstd
 
 LINES = b'{"text": "x"}\n' * 500
@@ -48,7 +50,13 @@ LINES = b'{"text": "x"}\n' * 500
         ("a.csv", b"id;text\n1;x\n", r"a\.csv' has one column, id;text; its fields seem to be separated by ';': set delimiter"),
         ("a.tsv", b"id,text\n1,x\n", r"a\.tsv' has one column, id,text; its fields seem to be separated by ',': set delimiter"),
         ("a.csv", b"text\nx\ny\xe9\n", r"a\.csv' line 3 is not UTF-8 \(byte 1 of the line\)"),
-        ("a.csv", b"text\rx\ry", r"a\.csv' line 1 cannot be read as CSV: new-line character"),
+        ("a.csv", b",a,,\n1,2,3,4\n", r"a\.csv' has the column '' more than once; give each column a name of its own"),
+        (
+            "a.csv",
+            b"text\rx\ry",
+            r"a\.csv' line 1 cannot be read as CSV: a carriage return stands outside quotes",
+        ),
+        ("a.csv", b"text,n\na\rb,1\n", r"a\.csv' line 2 cannot be read as CSV: .* convert the line ends, else quote the field"),
         ("a.parquet", b"no parquet", r"a\.parquet' is truncated or no Parquet file"),
         ("a.parquet", b"", r"a\.parquet' is truncated or no Parquet file"),
         ("a.parquet", b"PAR1" + b"\xff" * 40 + b"\x20\0\0\0PAR1", r"a\.parquet' is truncated or no Parquet file"),
@@ -87,6 +95,18 @@ def test_parquet_texts_that_are_not_utf8_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": broken}), tmp_path / "a.parquet")
     with pytest.raises(DataError, match=r"a\.parquet' row 2 is not UTF-8 \(byte 3 of the text\)"):
         read(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("column", ["cafe", "text"])
+def test_parquet_columns_whose_name_is_not_utf8_are_named(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({column: ["x"], "body": ["y"]}), path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(column.encode(), column[:3].encode() + b"\xe9"))
+    for changes in ({}, {"text_column": "body", "id_column": "body"}):
+        with pytest.raises(
+            DataError, match=r"a\.parquet' has a column whose name is not UTF-8 \(byte 3 of it\); rename the column"
+        ):
+            read(path, **changes)
 
 
 def test_very_many_columns_are_named_at_once(tmp_path: Path) -> None:
@@ -142,6 +162,55 @@ def test_a_long_text_that_many_parquet_rows_share_is_in_memory_for_a_few_of_them
     pq.write_table(pa.table({"text": shared}), tmp_path / "a.parquet", store_schema=False)
     assert (tmp_path / "a.parquet").stat().st_size < 2 * len(long)
     assert peak_of_reading(tmp_path, n_rows, every=7) < 60 * len(long)
+
+
+@pytest.mark.parametrize(("n_characters", "expected"), [(90_000, 8), (110_000, 1)])
+def test_rows_of_parquet_come_one_by_one_where_a_text_may_be_above_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, n_characters: int, expected: int
+) -> None:
+    asked: list[int] = []
+    plain = pq.ParquetFile.iter_batches
+
+    def noted(self: Any, **options: Any) -> Any:
+        asked.append(options["batch_size"])
+        return plain(self, **options)
+
+    for module in ("columns", "parquet"):
+        monkeypatch.setattr(f"autolabel.evidence.texts.{module}.MAX_RECORD_BYTES", 100_000)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", noted)
+    shared = pa.DictionaryArray.from_arrays(pa.array([0] * 50, pa.int32()), ["x" * n_characters])
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"text": shared, "vector": np.arange(50_000.0).reshape(50, 1000).tolist()}),
+        path,
+        store_schema=False,
+        compression="zstd",
+    )
+    if expected == 1:
+        with pytest.raises(DataError, match=r"a\.parquet' row 1 is longer than"):
+            read(path)
+    else:
+        assert len(read(path)) == 50
+    assert set(asked) == {expected}
+
+
+@pytest.mark.parametrize("changes", [{}, {"text_column": "text"}, {"text_column": "text", "id_column": "id"}])
+def test_the_records_that_choose_the_columns_are_not_all_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, str]
+) -> None:
+    n_characters = 2**20
+    monkeypatch.setattr("autolabel.evidence.texts.columns.SAMPLE_CHARACTERS", 2 * n_characters)
+    records = [{"id": f"d{i}", "text": "x" * n_characters, "more": ["word"] * 10_000} for i in range(30)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    del records
+    tracemalloc.start()
+    try:
+        ids = [one.id for one in read_texts(source(tmp_path, **changes))]
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert ids == [f"d{i}" for i in range(30)]
+    assert peak < 10 * n_characters
 
 
 def test_a_table_may_be_longer_than_a_row(tmp_path: Path) -> None:
@@ -209,9 +278,8 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, name: str, monkeyp
 
     (tmp_path / name).write_bytes(b"x")
     monkeypatch.setattr(Path, "open", closed)
-    for reading in (read, lambda path: fingerprint(source(path))):
-        with pytest.raises(DataError, match=f"cannot read '.*{name}': Permission denied"):
-            reading(tmp_path)
+    with pytest.raises(DataError, match=f"cannot read '.*{name}': Permission denied"):
+        read(tmp_path)
 
 
 def test_a_pickle_is_no_text(tmp_path: Path) -> None:

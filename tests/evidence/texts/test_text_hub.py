@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from autolabel.errors import DataError
-from autolabel.evidence.texts import RawText, fingerprint, read_texts
+from autolabel.evidence.texts import RawText, read_texts
 from tests.evidence.texts.writing import read, source
 
 RECORDS = [{"id": f"d{i}", "text": f"text {i}"} for i in range(50)]
@@ -61,7 +61,6 @@ def test_a_dataset_is_downloaded_once(hub: FakeHub, cache: Path) -> None:
     expected = [RawText(f"text {i}", f"d{i}") for i in range(50)]
     assert read("hf:owner/name") == read("hf:owner/name") == expected
     assert list(read_texts(source("hf:owner/name"), skip=48)) == expected[48:]
-    assert fingerprint(source("hf:owner/name")).startswith("sha256:")
     assert hub.asked == [("owner/name", None, "train", None, True)]
     assert len(spools(cache)) == 1
 
@@ -89,13 +88,6 @@ def test_an_endless_dataset_is_read_up_to_the_limit(hub: FakeHub) -> None:
     hub.records = endless
     assert [one.id for one in read("hf:owner/name", max_documents=30)] == [f"owner/name:{i + 1}" for i in range(30)]
     assert len(taken) == 30
-
-
-def test_the_fingerprint_follows_what_the_dataset_holds(hub: FakeHub) -> None:
-    same = {fingerprint(source("hf:owner/name")), fingerprint(source("hf:owner/copy"))}
-    hub.records = lambda: RECORDS[:49]
-    assert len(same) == 1
-    assert fingerprint(source("hf:owner/other")) not in same
 
 
 def corrupt(spool: Path) -> None:
@@ -171,9 +163,39 @@ def test_records_are_checked_like_those_of_a_file(hub: FakeHub) -> None:
     hub.records = lambda: [{"image": b"x"}]
     with pytest.raises(DataError, match=r"'hf:owner/name' has no column that holds text \(it holds image: bytes\)"):
         read("hf:owner/name")
-    hub.records = lambda: [{"text": "\0" * (12 * 1024**2)}]
-    with pytest.raises(DataError, match=r"the text 'owner/name:1' is longer than 64 MiB as JSON"):
+
+
+@pytest.mark.parametrize(("long", "place"), [("\0" * 200, "'owner/name:4' as JSON"), ("x" * 1001, "'hf:owner/name' row 4")])
+def test_a_record_above_the_limit_is_refused_with_what_can_be_done(
+    hub: FakeHub, monkeypatch: pytest.MonkeyPatch, long: str, place: str
+) -> None:
+    for module in ("columns", "spool"):
+        monkeypatch.setattr(f"autolabel.evidence.texts.{module}.MAX_RECORD_BYTES", 1000)
+    hub.records = lambda: [{"text": "one"}, {"text": ""}, {"text": "two"}, {"text": long}, {"text": "after"}]
+    with pytest.raises(DataError, match=f"{place} is longer .* take it out and give their path, or set max_documents = 2 to read"):
         read("hf:owner/name")
+    assert [one.text for one in read("hf:owner/name", max_documents=2)] == ["one", "two"]
+    hub.records = lambda: [{"text": long}, {"text": "after"}]
+    with pytest.raises(DataError, match=r"is longer .* download the files of the dataset, take it out and give their path$"):
+        read("hf:owner/name")
+
+
+def test_a_dataset_that_needs_code_of_its_own_is_refused(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def needs_code(*_: object, **__: object) -> None:
+        raise RuntimeError("Dataset scripts are no longer supported, but found name.py")
+
+    monkeypatch.setattr(sys.modules["datasets"], "load_dataset", needs_code)
+    expected = r"cannot read 'hf:owner/name' .*found name\.py; no code of a dataset is run: set revision = \"refs/convert/parquet\""
+    with pytest.raises(DataError, match=expected):
+        read("hf:owner/name")
+
+
+def test_no_record_is_looked_at_beforehand_where_both_columns_are_named(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    def looking(*_: object) -> None:
+        raise AssertionError("a record was sampled")
+
+    monkeypatch.setattr("autolabel.evidence.texts.reading.first_records", looking)
+    assert len(read("hf:owner/name", text_column="text", id_column="id")) == 50
 
 
 def test_a_dataset_without_records_is_empty(hub: FakeHub) -> None:

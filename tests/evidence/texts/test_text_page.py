@@ -7,7 +7,8 @@ from pathlib import Path
 
 from autolabel.config import CorpusSettings
 from autolabel.evidence.texts import FORMATS, MAX_RECORD_BYTES
-from autolabel.evidence.texts.columns import ID_NAMES, MAX_ID_CHARACTERS, SAMPLE_RECORDS, TEXT_NAMES
+from autolabel.evidence.texts.columns import ID_NAMES, MAX_ID_CHARACTERS, SAMPLE_CHARACTERS, SAMPLE_RECORDS, TEXT_NAMES
+from autolabel.evidence.texts.parquet import _BATCH_ROWS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "corpora.md").read_text(encoding="utf-8")
 
@@ -32,4 +33,6 @@ def test_the_rules_are_those_of_the_code() -> None:
     assert f"**{MAX_RECORD_BYTES // 1024**2} MiB**" in PAGE
     assert f"at most {MAX_ID_CHARACTERS} characters" in PAGE
     assert f"the first {SAMPLE_RECORDS} records" in PAGE
+    assert f"once they hold {SAMPLE_CHARACTERS // 1024**2} MiB of text" in PAGE
+    assert f"up to {_BATCH_ROWS} rows" in PAGE
     assert [suffix for one in FORMATS.values() for suffix in one.suffixes if f"`{suffix}`" not in PAGE] == []
