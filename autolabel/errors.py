@@ -35,6 +35,10 @@ class GateRefused(DataError):
     """The SAE loaded, but what it computes on real tokens is nonsense."""
 
 
+class NothingToAdd(DataError):
+    """An evidence set holds all of the text already that is to be added to it."""
+
+
 class PromptError(AutolabelError):
     """A prompt file is missing, malformed, edited after its release, or lacks a variable."""
 

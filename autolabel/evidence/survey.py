@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from autolabel.config import CorpusSettings
-from autolabel.errors import DataError
+from autolabel.errors import NothingToAdd
 from autolabel.evidence.corpus import (
     MIN_DOCUMENTS_PER_SPLIT,
     CorpusCounts,
@@ -46,6 +46,7 @@ class Survey:
 
         Raises:
             DataError: a source cannot be read, or the corpus cannot be split.
+            NothingToAdd: all of it is known.
         """
         self._settings, self._seed = settings, seed
         self._known = np.empty(0, dtype=np.uint64) if known is None else known
@@ -70,7 +71,7 @@ class Survey:
                 if settings.max_tokens is not None and counts.n_tokens >= settings.max_tokens:
                     break
         if known is not None and not hashes:
-            raise DataError(
+            raise NothingToAdd(
                 f"all {self.n_known} texts are in the evidence set already, so there is nothing to add; name other text"
             )
         if not splittable:

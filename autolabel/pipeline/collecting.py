@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from autolabel.config import Settings
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, NothingToAdd
 from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
@@ -44,7 +44,14 @@ def collect(settings: Settings, store: RunStore, watcher: Watcher, force: bool, 
     parent = None if extend is None else _named(extend, known, store)
     if settings.source is not None:
         return _from_files(settings, store, watcher, folder, parent)
-    collection = Collection(settings, folder, parent)
+    try:
+        collection = Collection(settings, folder, parent)
+    except NothingToAdd:
+        # "latest" is by now the set that an earlier run of the same command has made.
+        if extend != "latest" or parent is None:
+            raise
+        watcher.say(f"evidence set {parent[:12]} holds all of this text already")
+        return parent
     ids = [one.evidence_set_id for one in collection.sets]
     lacking = [evidence_set_id for evidence_set_id in ids if evidence_set_id not in known]
     for evidence_set_id in ids:
