@@ -13,7 +13,7 @@ import torch
 
 from autolabel.config import EvidenceSettings
 from autolabel.evidence.corpus import Document
-from autolabel.evidence.draws import best_of, first_of, packed, quantiles
+from autolabel.evidence.draws import best_of, first_of, marks, packed, quantiles
 from autolabel.evidence.exams import DENSE_QUANTILE, SHOWN_NEGATIVES
 from autolabel.records import SPLITS, Split
 from autolabel.sampling import NEAR_COPY_TOKENS, background_keys, draw_keys
@@ -236,6 +236,18 @@ def test_the_dense_feature_is_scored_above_its_ninetieth_percentile(world: World
     strengths = np.array([largest(world, DENSE, row) for row in rows.tolist()], dtype=np.float32)
     assert draw.threshold == pytest.approx(float(np.quantile(strengths, DENSE_QUANTILE)))
     assert world.tables["features"].to_pylist()[DENSE]["firing_threshold"] == draw.threshold
+
+
+def test_marks_are_tokens_of_at_least_half_the_peak(tmp_path: Path) -> None:
+    table = torch.zeros(60, 3)
+    table[1, 0], table[2, 0], table[3, 0] = 4.0, 2.0, 1.9
+    tokens = np.full(100, 50)
+    tokens[[40, 41, 42]] = 1, 2, 3
+    kept = finished(collector_of([document(tokens, "train")], table, tmp_path / "spill"), tmp_path / "sorted").kept
+    (pair,) = np.flatnonzero(kept.largest == 4.0)
+    _, positions, _ = kept.entries_of(np.array([pair]))
+    assert len(positions) == 3
+    assert marks(kept, np.array([pair, -1])).tolist() == [3 << int(positions[0]), 0]
 
 
 def test_a_dense_feature_of_equal_values_fires_where_it_is_active(tmp_path: Path) -> None:

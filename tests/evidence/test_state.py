@@ -60,6 +60,17 @@ def test_merging_parts_equals_one_pass(
     assert found(merged, tmp_path / "sorted") == whole
 
 
+@pytest.mark.parametrize("waiting", [1, 40])
+def test_how_soon_the_worst_of_the_best_is_known_changes_nothing(
+    documents: list[Document], table: torch.Tensor, whole: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, waiting: int
+) -> None:
+    monkeypatch.setattr("autolabel.evidence.keep.WAITING_KEYS", waiting)
+    collector = collector_of(documents, table, tmp_path / "spill", TIGHT)
+    n_tiles = sum(batch.num_rows for batch in collector.spill.tiles())
+    assert found(collector, tmp_path / "sorted") == whole
+    assert n_tiles < 0.9 * collector.counts.n_tiles, "every tile was admitted"
+
+
 def test_compacting_changes_nothing_and_frees_most(
     documents: list[Document], table: torch.Tensor, whole: str, tmp_path: Path
 ) -> None:
