@@ -163,7 +163,7 @@ class SourceSettings(SplitShares):
     subject_model: str | None = None
     """Model that the activations come from; what the files say when absent."""
     d_sae: Annotated[int, Field(ge=1, le=1 << 24)] | None = None
-    """Number of features; one more than the largest index in the files when absent."""
+    """Number of features; one more than the largest index in the files when absent, which must not exceed 1,048,576 then."""
     token_style: Literal["auto", "text", "bpe", "sentencepiece"] = "auto"
     """How tokens are written: as the text they stand for, in the alphabet of byte-level BPE (`Ġ` is a blank) or with `▁` for blanks."""
     negative: Literal["refuse", "drop"] = "refuse"

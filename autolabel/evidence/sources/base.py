@@ -15,6 +15,12 @@ SourceKind = Literal["activations", "imported"]
 MAX_CONTEXT_TOKENS = 8192
 MAX_FEATURES = 1 << 24
 """Larger feature indices are refused: what is kept per feature would fill the memory, and no dictionary is that wide."""
+MAX_UNASKED_FEATURES = 1 << 20
+"""More features must be asked for by `d_sae`."""
+MAX_TOKEN_BYTES = 4096
+"""Longer tokens and names of documents are refused, in UTF-8."""
+MAX_CONTEXT_BYTES = 1 << 20
+"""Longer texts of a context are refused: 128 bytes for each of 8,192 tokens."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,38 @@
 """What all kinds of activation files need: their folder, the hash of their bytes, and decoder directions that lie beside them."""
 
 import hashlib
+import math
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from autolabel.errors import DataError
-from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS, MAX_FEATURES
+from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS, MAX_FEATURES, MAX_UNASKED_FEATURES
+from autolabel.evidence.texts.records import cleaned
 from autolabel.parts import locate
 
 DIRECTION_NAMES = ("directions", "W_dec")
 """Names under which a .safetensors file may hold decoder directions."""
+FEATURE_BYTES = 1900
+"""Memory that the collector keeps for each feature, with the default sizes of samples."""
+
+
+def place_of(path: str | Path) -> Path:
+    """A path with the home folder for `~`.
+
+    Raises:
+        DataError: it names the home of a user who is not there, or is not UTF-8, as the libraries that read files expect.
+    """
+    if cleaned(str(path)) != str(path):
+        raise DataError(f"'{path}' is not UTF-8; rename the folder or file")
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f"'{path}' names no place ({error}); write the path out") from None
 
 
 def require_folder(path: str) -> Path:
@@ -22,7 +41,7 @@ def require_folder(path: str) -> Path:
     Raises:
         DataError: there is none.
     """
-    folder = Path(locate(path)).expanduser()
+    folder = place_of(locate(path))
     if not folder.is_dir():
         raise DataError(f"there is no folder '{path}'; [source] path must name the folder with the activation files")
     return folder
@@ -40,6 +59,34 @@ def require_length(where: str, n_tokens: int) -> None:
         raise DataError(
             f"{where} has {n_tokens} tokens, at most {MAX_CONTEXT_TOKENS} are possible; cut it into contexts with the same document_id"
         )
+
+
+def require_asked(where: str, n_features: int, asked: int | None) -> None:
+    """Refuse more features than anybody has unless the settings speak of them: one stray index would take all the memory.
+
+    Raises:
+        DataError: there are more than 1,048,576, and no `d_sae` is set.
+    """
+    if asked is None and n_features > MAX_UNASKED_FEATURES:
+        raise DataError(
+            f"{where} makes {n_features} features, for which evidence needs about {n_features * FEATURE_BYTES / 1e9:.1f} GB of memory; if "
+            f"there are so many, set [source] d_sae, else number the features from 0 without gaps"
+        )
+
+
+def storable(value: Any, name: str) -> Any:
+    """What a JSON file says, as it can be hashed and stored: `?` for lone surrogates.
+
+    Raises:
+        ValueError: a number is NaN or infinite; with its name.
+    """
+    if isinstance(value, dict):
+        return {cleaned(str(key)): storable(part, f"{name}.{key}" if name else str(key)) for key, part in value.items()}
+    if isinstance(value, list):
+        return [storable(part, f"{name}[{place}]") for place, part in enumerate(value)]
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} = {value} is no number")
+    return cleaned(value) if isinstance(value, str) else value
 
 
 def hash_of(paths: Iterable[Path]) -> str:
@@ -82,9 +129,7 @@ def read_directions(path: Path, d_sae: int | None) -> NDArray[np.float32]:
 
 def _from_npy(path: Path) -> NDArray[np.generic]:
     try:  # mapped, so that a header that promises more than the file holds is found out before memory is asked for
-        found: NDArray[np.generic] = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            raise ValueError("an archive of several arrays")
+        found: NDArray[np.generic] = np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, OSError, SyntaxError, OverflowError) as error:
         why = " ".join(str(error).split())[:200]
         raise DataError(f"'{path}' cannot be read as .npy ({why}); write it with numpy.save, or as .safetensors") from None

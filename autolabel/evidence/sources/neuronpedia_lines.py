@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from autolabel.errors import DataError
 from autolabel.evidence.sources.base import MAX_FEATURES
+from autolabel.evidence.texts.records import cleaned
 
 FIRST_TOKENS = frozenset({"<bos>", "<s>", "<|endoftext|>", "<|begin_of_text|>", "<|startoftext|>", "[CLS]"})
 """What stands before the text of a context and is left out of it."""
@@ -89,8 +90,9 @@ def _line(content: bytes, path: Path, number: int) -> Line:
     origin = record.get("modelId"), record.get("layer")
     if not all(isinstance(part, str | None) for part in origin):
         raise DataError(f"{where}: modelId and layer must be text")
+    model, layer = (part and cleaned(part) for part in origin)
     start = int(bool(tokens) and tokens[0] in FIRST_TOKENS)
-    return Line(path, number, origin, int(index), tokens[start:], values[start:])
+    return Line(path, number, (model, layer), int(index), tokens[start:], values[start:])
 
 
 def _numbers(values: Any) -> NDArray[np.float32] | None:
