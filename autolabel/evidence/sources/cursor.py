@@ -1,10 +1,13 @@
 """Going through a sorted file once, in steps: each step takes all that belongs to the next few contexts."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+BLOCK_ENTRIES = 1 << 22
+"""A block of contexts ends with the one that makes it so many activations, each of which takes some hundred bytes on its way."""
 
 
 class Sliceable(Protocol):
@@ -48,3 +51,18 @@ class Cursor(Generic[RowsT]):
                 self._rest = keys[n_fitting:], rows[n_fitting:]
                 return
             self._rest = next(self._pieces, None)
+
+
+def stretches(
+    keys: Sequence[int], cursors: Sequence[Cursor[RowsT]], size: Callable[[RowsT], int]
+) -> Iterator[tuple[int, int, list[RowsT]]]:
+    """Cut `keys` where their rows have enough entries, of which `size` tells the number; yields start, end and rows of each stretch."""
+    start, n = 0, 0
+    pieces: list[RowsT] = []
+    for end, key in enumerate(keys, 1):
+        of_key = [piece for cursor in cursors for piece in cursor.take(key)]
+        pieces += of_key
+        n += sum(map(size, of_key))
+        if n >= BLOCK_ENTRIES or end == len(keys):
+            yield start, end, pieces
+            start, n, pieces = end, 0, []

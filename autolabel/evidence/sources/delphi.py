@@ -16,12 +16,21 @@ from numpy.typing import NDArray
 from autolabel.config import SourceSettings
 from autolabel.errors import DataError
 from autolabel.evidence.sources.contexts import Survey
-from autolabel.evidence.sources.cursor import Cursor
+from autolabel.evidence.sources.cursor import Cursor, stretches
 from autolabel.evidence.sources.delphi_files import CacheFile, cache_paths, open_cache_file
-from autolabel.evidence.sources.files import hash_of, read_directions, require_folder, require_length
+from autolabel.evidence.sources.files import (
+    hash_of,
+    place_of,
+    read_directions,
+    require_asked,
+    require_folder,
+    require_length,
+    storable,
+)
 from autolabel.evidence.sources.reading import Block, Entries, Source
 from autolabel.evidence.sources.tokens import Text
 from autolabel.evidence.sources.vocabulary import Vocabulary
+from autolabel.evidence.texts.records import cleaned
 from autolabel.hashing import document_hash
 
 FORMAT = "delphi"
@@ -46,8 +55,9 @@ def open_delphi(settings: SourceSettings) -> Source:
         raise DataError(
             f"'{files[-1].path}' holds latents up to {n_latents - 1}; correct [source] d_sae = {settings.d_sae} or leave it out"
         )
+    require_asked(f"'{files[-1].path}'", n_latents, settings.d_sae)
     d_sae = settings.d_sae or n_latents
-    directions_file = Path(settings.directions).expanduser() if settings.directions else None
+    directions_file = place_of(settings.directions) if settings.directions else None
     survey = Survey.of(_sources(files, vocabulary), drop_repeats=True)
     if len(survey.hashes) == 0:
         raise DataError(f"'{files[0].path}' holds no tokens; cache some with n_tokens above batch_size × cache_ctx_len")
@@ -61,7 +71,7 @@ def open_delphi(settings: SourceSettings) -> Source:
             "delphi": config,
             "token_style": vocabulary.style,
             "negative": settings.negative,
-            "directions": directions_file and directions_file.name,
+            "directions": directions_file and cleaned(directions_file.name),
         },
         content_hash=hash_of([*paths, *optional]),
         subject_model=settings.subject_model or config.get("model_name"),
@@ -80,7 +90,7 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_CONFIG_BYTES:
             raise ValueError(f"{path.stat().st_size} bytes")
-        config = json.loads(path.read_bytes())
+        config = storable(json.loads(path.read_bytes()), "")
     except (ValueError, RecursionError, OSError) as error:
         raise DataError(f"'{path}' is no config.json of a delphi cache ({error}); copy it again or remove it") from None
     model = config.get("model_name") if isinstance(config, dict) else None
@@ -112,9 +122,12 @@ def _texts(file: CacheFile, vocabulary: Vocabulary, first: int, n: int) -> tuple
             f"the tokenizer '{vocabulary.name}'; set [source] tokenizer to the one of the cached model"
         )
     starts = (token_ids[:, 0] == vocabulary.bos_token_id).astype(np.int64)
-    for row, start in enumerate(starts):
-        require_length(_name_of(file, first)(row), token_ids.shape[1] - int(start))
-    return [vocabulary.read(ids[start:]) for ids, start in zip(token_ids, starts, strict=True)], starts
+    texts = []
+    for row, (ids, start) in enumerate(zip(token_ids, starts, strict=True)):
+        where = _name_of(file, first)(row)
+        require_length(where, len(ids) - int(start))
+        texts.append(vocabulary.read(ids[start:], where))
+    return texts, starts
 
 
 def _name_of(file: CacheFile, first: int) -> Callable[[int], str]:
@@ -126,13 +139,14 @@ def _blocks(files: list[CacheFile], vocabulary: Vocabulary, skip: int, n: int) -
     n_rows = files[0].shape[0]
     for first in range(skip, n_rows, n):
         texts, starts = _texts(files[0], vocabulary, first, n)
-        entries = Entries.joined([part for cursor in cursors for part in cursor.take(first + len(texts) - 1)])
-        rows = entries.rows - first
-        positions = entries.positions - starts[rows]
-        is_bos = (positions == -1) & (starts[rows] == 1)
-        entries = Entries(rows, positions, entries.features, entries.values)[~is_bos]
-        names = [f"row {row}" for row in range(first, first + len(texts))]
-        yield Block(first, names, texts, entries, _name_of(files[0], first))
+        for start, end, parts in stretches(range(first, first + len(texts)), cursors, len):
+            entries = Entries.joined(parts)
+            rows = entries.rows - first
+            positions = entries.positions - starts[rows]
+            is_bos = (positions == -1) & (starts[rows] == 1)
+            entries = Entries(rows - start, positions, entries.features, entries.values)[~is_bos]
+            names = [f"row {row}" for row in range(first + start, first + end)]
+            yield Block(first + start, names, texts[start:end], entries, _name_of(files[0], first + start))
     for file, cursor in zip(files, cursors, strict=True):
         if cursor.next_key is not None and skip < n_rows:
             raise DataError(

@@ -16,7 +16,7 @@ import numpy as np
 from autolabel.config import SourceSettings
 from autolabel.errors import DataError
 from autolabel.evidence.sources.contexts import Survey
-from autolabel.evidence.sources.files import hash_of, require_folder, require_length
+from autolabel.evidence.sources.files import hash_of, require_asked, require_folder, require_length
 from autolabel.evidence.sources.neuronpedia_lines import Line, export_lines
 from autolabel.evidence.sources.reading import Block, Entries, Source
 from autolabel.evidence.sources.tokens import Text, TokenReader, TokenStyle, detect_style
@@ -70,11 +70,12 @@ class _Export:
 
     def __init__(self, paths: list[Path], style: TokenStyle) -> None:
         self._paths = paths
-        self._style: TokenStyle = style
+        self._reader = TokenReader(style, mend=True)
         self._sizes: list[int] = []
         self._first: Line | None = None
         self._largest = 0
         self.survey = Survey.of(self._sources(), drop_repeats=False)
+        self._reader.settle()
 
     @property
     def origin(self) -> tuple[str | None, str | None]:
@@ -105,7 +106,7 @@ class _Export:
             yield from ((document_hash(text.text), text) for text in texts)
 
     def _read(self, path: Path) -> "_Contexts":
-        contexts, reader = _Contexts(), TokenReader(self._style, mend=True)
+        contexts = _Contexts()
         for line in export_lines(path):
             if not line.tokens:  # features that never fired are published without a context
                 continue
@@ -115,7 +116,7 @@ class _Export:
                 here, there = ("/".join(map(str, one.origin)) for one in (line, self._first))
                 raise DataError(f"{line.where} is of {here}, the first line of {there}; put each source into a folder of its own")
             self._largest = max(self._largest, line.feature)
-            contexts.add(line, reader.read(line.tokens))
+            contexts.add(line, self._reader.read(line.tokens, line.where))
         return contexts
 
 
@@ -134,6 +135,7 @@ def open_neuronpedia(settings: SourceSettings) -> Source:
     export = _Export(paths, style)
     if len(export.survey.hashes) == 0:
         raise DataError(f"'{paths[0].parent}' holds no activations with tokens; export the source again or choose another")
+    require_asked(f"'{paths[0].parent}', index {export.n_features - 1}", export.n_features, settings.d_sae)
     model, source = export.origin
     return Source(
         name=settings.name or "/".join(part for part in export.origin if part) or folder.resolve().name,

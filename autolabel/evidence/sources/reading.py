@@ -42,6 +42,9 @@ class Entries:
     def __getitem__(self, chosen: slice | NDArray[np.int64] | NDArray[np.bool_]) -> "Entries":
         return Entries(self.rows[chosen], self.positions[chosen], self.features[chosen], self.values[chosen])
 
+    def __len__(self) -> int:
+        return len(self.rows)
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

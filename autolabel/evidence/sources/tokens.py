@@ -5,7 +5,6 @@ blank (Radford et al., 2019); or as SentencePiece does, with `▁` for a blank a
 between whole characters. A character that is split over several tokens belongs to the first of them; the others are empty.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,10 +13,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from autolabel.errors import DataError
+from autolabel.evidence.sources.base import MAX_CONTEXT_BYTES
+from autolabel.evidence.sources.token_numbers import TokenNumbers
+
 TokenStyle = Literal["text", "bpe", "sentencepiece"]
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 _MOST_KNOWN = 1 << 19
+_LONGEST_KNOWN = 256
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -30,21 +34,41 @@ class Text:
     bounds: NDArray[np.int32]
     """Token boundaries in characters, shape (n_tokens + 1,): token i covers bounds[i] to bounds[i + 1]."""
     token_ids: NDArray[np.int32]
-    """A number for each token, equal for equal tokens on any machine: 31 bits of the hash of its bytes."""
+    """A number for each token, equal for equal tokens (see `token_numbers`)."""
 
 
 class TokenReader:
-    """Reads tokens of one style; remembers the ones it has met, up to a limit."""
+    """Reads tokens of one style; remembers the short ones it has met, up to a limit."""
 
     def __init__(self, style: TokenStyle, mend: bool = False) -> None:
         """`mend` turns single tokens of style `text` that were left in the BPE alphabet (`âĢĻ`) into what they stand for."""
         self.style: TokenStyle = style
         self._mend = mend and style == "text"
         self._known: dict[str, tuple[bytes, int]] = {}
+        self._numbers = TokenNumbers()
 
-    def read(self, tokens: Sequence[str]) -> Text:
-        """The text of consecutive tokens; bytes that are no UTF-8 become `U+FFFD`."""
+    def meet(self, tokens: Iterable[str]) -> None:
+        """Meet tokens without reading a text."""
+        for token in tokens:
+            self._learn(token)
+
+    def settle(self) -> None:
+        """All tokens of the source have been read once: from now on their numbers are final."""
+        self._numbers.settle()
+        self._known.clear()
+
+    def read(self, tokens: Sequence[str], where: str = "the context") -> Text:
+        """The text of consecutive tokens; bytes that are no UTF-8 become `U+FFFD`.
+
+        Raises:
+            DataError: it is too long; the message begins with `where`.
+        """
         known = [self._known.get(token) or self._learn(token) for token in tokens]
+        n_bytes = sum(len(piece) for piece, _ in known)
+        if n_bytes > MAX_CONTEXT_BYTES:
+            raise DataError(
+                f"{where} has a text of {n_bytes} bytes, at most {MAX_CONTEXT_BYTES} are possible; cut it into several contexts"
+            )
         text, bounds = _joined([piece for piece, _ in known])
         return Text(text, bounds, np.array([number for _, number in known], dtype=np.int32))
 
@@ -54,9 +78,10 @@ class TokenReader:
         piece = token_bytes(token, self.style)
         if self._mend:
             piece = _mended(token, piece)
-        number = int.from_bytes(hashlib.blake2b(piece, digest_size=4).digest(), "big") >> 1
-        self._known[token] = piece, number
-        return piece, number
+        known = piece, self._numbers.of(piece)
+        if len(piece) <= _LONGEST_KNOWN:
+            self._known[token] = known
+        return known
 
 
 def token_bytes(token: str, style: TokenStyle) -> bytes:

@@ -142,6 +142,18 @@ def test_pieces_of_a_file_are_put_together(folder: Path, monkeypatch: pytest.Mon
     assert firings(batches(cache(folder), 3)) == before
 
 
+@pytest.mark.parametrize("most", [1, 150])
+def test_a_block_ends_where_it_holds_enough_activations(folder: Path, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    before = [batches(cache(folder), 8, skip) for skip in (0, 3)]
+    monkeypatch.setattr("autolabel.evidence.sources.cursor.BLOCK_ENTRIES", most)
+    after = [batches(cache(folder), 8, skip) for skip in (0, 3)]
+    assert list(map(firings, after)) == list(map(firings, before))
+    assert all(len(ours) > len(theirs) for ours, theirs in zip(after, before, strict=True))
+    names = [[context.document.name for batch in read for context in batch.contexts] for read in after]
+    assert names == [[f"row {row}" for row in range(skip, 8)] for skip in (0, 3)]
+    assert [read[-1].complete_through for read in after] == [8, 8]
+
+
 def test_a_cache_without_config_needs_a_tokenizer(folder: Path) -> None:
     (folder / "config.json").unlink()
     assert cache(folder).subject_model is None

@@ -72,6 +72,13 @@ def test_the_memory_of_tokens_is_limited(monkeypatch: pytest.MonkeyPatch) -> Non
     assert len(reader._known) <= 3
 
 
+def test_long_tokens_are_read_but_not_remembered() -> None:
+    reader = TokenReader("text")
+    for _ in range(2):
+        assert reader.read(["a" * 256, "b" * 257]).bounds.tolist() == [0, 256, 513]
+    assert list(reader._known) == ["a" * 256]
+
+
 @pytest.mark.parametrize(
     ("tokens", "style"),
     [
