@@ -1,10 +1,11 @@
 """`kind = "activations"`: two Parquet files of one's own, `contexts.parquet` and `activations.parquet` (docs/activation-files.md).
 
-Both are sorted by context_id and read side by side, so that memory holds one block of contexts and a few thousand rows.
+Both are sorted by context_id and read side by side, so that memory holds one block of contexts and a few thousand rows
+(or some four million activations, where that is less).
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +18,23 @@ from autolabel.config import SourceSettings
 from autolabel.errors import DataError
 from autolabel.evidence.sources.base import MAX_FEATURES
 from autolabel.evidence.sources.contexts import Survey, id_hash
-from autolabel.evidence.sources.cursor import Cursor
-from autolabel.evidence.sources.files import hash_of, read_directions, require_folder, require_length
+from autolabel.evidence.sources.cursor import BLOCK_ENTRIES, Cursor, stretches
+from autolabel.evidence.sources.files import hash_of, place_of, read_directions, require_asked, require_folder, require_length
 from autolabel.evidence.sources.parquet import (
     ACTIVATION_COLUMNS,
     CONTEXT_COLUMNS,
     first_group_with,
     largest,
+    longest_lists,
     open_parquet,
     read_rows,
     require_short_lists,
     require_sorted_groups,
 )
+from autolabel.evidence.sources.parquet_text import read_texts
 from autolabel.evidence.sources.reading import Block, Entries, Source
 from autolabel.evidence.sources.tokens import Text, TokenReader, TokenStyle, detect_style
+from autolabel.evidence.texts.records import cleaned
 
 FORMAT = "autolabel-activations"
 CONTEXTS_FILE, ACTIVATIONS_FILE = "contexts.parquet", "activations.parquet"
@@ -60,29 +64,36 @@ def open_activations(settings: SourceSettings) -> Source:
     if directions_file is not None:
         directions = read_directions(directions_file, d_sae)
         d_sae = len(directions)
+    d_sae = d_sae or _n_features(activations, file)
     style = _style(settings, contexts)
-    survey = Survey.of(_sources(contexts, style), drop_repeats=True)
+    reader = TokenReader(style)
+    survey = Survey.of(_sources(contexts, reader), drop_repeats=True)
+    reader.settle()
     if len(survey.hashes) == 0:
         raise DataError(f"'{contexts}' holds no contexts; docs/activation-files.md says how to write some")
     return Source(
         name=settings.name or folder.resolve().name,
         kind="activations",
         format=FORMAT,
-        d_sae=d_sae or _n_features(activations, file),
-        config={"token_style": style, "negative": settings.negative, "directions": directions_file and directions_file.name},
+        d_sae=d_sae,
+        config={
+            "token_style": style,
+            "negative": settings.negative,
+            "directions": directions_file and cleaned(directions_file.name),
+        },
         content_hash=hash_of([contexts, activations, *([directions_file] if directions_file else [])]),
         subject_model=settings.subject_model or metadata.get(b"subject_model", b"").decode(errors="replace") or None,
         directions=directions,
         complete=True,
         survey=survey,
         negative=settings.negative,
-        blocks=lambda skip, n: _blocks(contexts, activations, style, skip, n),
+        blocks=lambda skip, n: _blocks(contexts, activations, reader, skip, n),
     )
 
 
 def _directions_file(settings: SourceSettings, folder: Path) -> Path | None:
     if settings.directions is not None:
-        return Path(settings.directions).expanduser()
+        return place_of(settings.directions)
     return next((folder / name for name in DIRECTION_FILES if (folder / name).is_file()), None)
 
 
@@ -94,6 +105,7 @@ def _n_features(path: Path, file: pq.ParquetFile) -> int:
         )
     if found >= MAX_FEATURES:
         raise DataError(f"'{path}': feature_index {found} is beyond {MAX_FEATURES - 1}; number the features from 0 without gaps")
+    require_asked(f"'{path}', feature_index {found}", found + 1, None)
     return max(found, 0) + 1
 
 
@@ -105,10 +117,11 @@ def _style(settings: SourceSettings, path: Path) -> TokenStyle:
     return detect_style(token for _, of_context in tokens for token in of_context)
 
 
-def _sources(path: Path, style: TokenStyle) -> Iterator[tuple[int, Text]]:
-    reader = TokenReader(style)
-    for _, documents, tokens in _contexts(path, 0, _SURVEY_ROWS):
-        yield from zip(map(id_hash, documents), map(reader.read, tokens), strict=True)
+def _sources(path: Path, reader: TokenReader) -> Iterator[tuple[int, Text]]:
+    for ids, documents, tokens in _contexts(path, 0, _SURVEY_ROWS):
+        name = _name_of(path, ids)
+        for row, (document, of_context) in enumerate(zip(documents, tokens, strict=True)):
+            yield id_hash(document), reader.read(of_context, name(row))
 
 
 def _contexts(path: Path, skip: int, n: int) -> Iterator[tuple[NDArray[np.int64], list[str], list[list[str]]]]:
@@ -122,34 +135,51 @@ def _contexts(path: Path, skip: int, n: int) -> Iterator[tuple[NDArray[np.int64]
         left = max(left - len(whole), 0)
         if len(batch) == 0:
             continue
-        ids = batch.column("context_id").to_numpy()
-        for context, length in zip(ids, batch.column("tokens").value_lengths().to_pylist(), strict=True):
-            require_length(f"'{path}', context_id {context}", length)
-        yield ids, batch.column("document_id").to_pylist(), batch.column("tokens").to_pylist()
+        ids, lists = batch.column("context_id").to_numpy(), batch.column("tokens")
+        name = _name_of(path, ids)
+        ends = np.cumsum(lists.value_lengths().to_numpy())
+        for row, length in enumerate(np.diff(ends, prepend=0).tolist()):
+            require_length(name(row), length)
+        documents = read_texts(batch.column("document_id"), "document_id", name)
+        tokens = read_texts(lists.flatten(), "tokens", _name_within(name, ends))
+        yield ids, documents, [tokens[start:end] for start, end in pairwise([0, *ends.tolist()])]
 
 
-def _blocks(contexts: Path, activations: Path, style: TokenStyle, skip: int, n: int) -> Iterator[Block]:
-    reader = TokenReader(style)
+def _blocks(contexts: Path, activations: Path, reader: TokenReader, skip: int, n: int) -> Iterator[Block]:
     cursor: Cursor[pa.RecordBatch] | None = None
     first = skip
     for ids, documents, tokens in _contexts(contexts, skip, n):
         cursor = cursor or _cursor(activations, int(ids[0]), drop_earlier=skip > 0)
-        entries = _entries(activations, contexts, cursor.take(int(ids[-1])), ids)
-        yield Block(first, documents, list(map(reader.read, tokens)), entries, _name_of(activations, ids))
-        first += len(ids)
+        for start, end, batches in stretches(ids.tolist(), [cursor], _n_entries):
+            own = ids[start:end]
+            name = _name_of(contexts, own)
+            texts = [reader.read(of_context, name(row)) for row, of_context in enumerate(tokens[start:end])]
+            entries = _entries(activations, contexts, batches, own)
+            yield Block(first, documents[start:end], texts, entries, _name_of(activations, own))
+            first += len(own)
     if cursor is not None and cursor.next_key is not None:
         raise _no_such_context(activations, contexts, cursor.next_key)
 
 
-def _name_of(path: Path, ids: NDArray[np.int64]) -> Any:
+def _name_of(path: Path, ids: NDArray[np.int64]) -> Callable[[int], str]:
     return lambda row: f"'{path}', context_id {ids[row]}"
+
+
+def _name_within(name: Callable[[int], str], ends: NDArray[np.int64]) -> Callable[[int], str]:
+    """The context of a token, of which there are `ends` up to the end of each context."""
+    return lambda place: name(int(np.searchsorted(ends, place, side="right")))
+
+
+def _n_entries(batch: pa.RecordBatch) -> int:
+    return len(batch.column("positions").flatten())
 
 
 def _cursor(path: Path, first_id: int, drop_earlier: bool) -> Cursor[pa.RecordBatch]:
     """The rows of `activations.parquet`, those of contexts before `first_id` left out if they have been read before."""
     file = open_parquet(path, ACTIVATION_COLUMNS)
     group = first_group_with(file, first_id) if drop_earlier else 0
-    rows = read_rows(path, file, ACTIVATION_COLUMNS, _ACTIVATION_ROWS, group)
+    n_rows = max(min(_ACTIVATION_ROWS, BLOCK_ENTRIES // max(longest_lists(file, "positions"), 1)), 1)
+    rows = read_rows(path, file, ACTIVATION_COLUMNS, n_rows, group)
     cursor = Cursor((batch.column("context_id").to_numpy(), batch) for batch in rows)
     if drop_earlier:
         cursor.leave_out(first_id - 1)

@@ -1,19 +1,22 @@
 """Parquet files that are read a few rows at a time: columns of the expected types, nothing missing, sorted by context_id.
 
-The invariant: what `read_rows` yields has exactly the types asked for, without a single NULL, and ids that never fall.
+The invariant: what `read_rows` yields has exactly the types asked for (text as dictionaries), without a single NULL, and ids that never
+fall.
 """
 
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from autolabel.errors import DataError
 from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS
+from autolabel.evidence.sources.parquet_text import is_text, text_paths
 
 FORMAT_KEY, FORMAT_VERSION = b"autolabel_format", b"1"
 CONTEXT_COLUMNS = {"context_id": pa.int64(), "document_id": pa.string(), "tokens": pa.list_(pa.string())}
@@ -43,12 +46,14 @@ def open_parquet(path: Path, columns: Mapping[str, pa.DataType]) -> pq.ParquetFi
         DataError: it is missing, truncated or no Parquet, was written by a later version, or a column is missing or of another type.
     """
     try:
-        file = pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False)  # pre-buffered bytes stay until the end
+        file = _opened(path)
         schema, metadata = file.schema_arrow, file.metadata.metadata or {}
     except FileNotFoundError:
         raise DataError(
             f"there is no '{path}'; docs/activation-files.md says which files [source] kind = \"activations\" needs"
         ) from None
+    except UnicodeDecodeError:
+        raise DataError(f"'{path}' has a column whose name is not UTF-8; rename it when you write the file") from None
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"'{path}' cannot be read ({_short(error)}); it is truncated or no Parquet file, write it again") from None
     version = metadata.get(FORMAT_KEY, FORMAT_VERSION)
@@ -64,7 +69,12 @@ def open_parquet(path: Path, columns: Mapping[str, pa.DataType]) -> pq.ParquetFi
             raise DataError(
                 f"'{path}': column '{name}' has type {found}, expected {_SQL_TYPES[name]}; cast it when you write the file"
             )
-    return file
+    return _opened(path, text_paths(path, file, columns))
+
+
+def _opened(path: Path, dictionaries: Sequence[str] = ()) -> pq.ParquetFile:
+    """Some columns are read as dictionaries; pre-buffered bytes would stay until the end."""
+    return pq.ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False, read_dictionary=list(dictionaries))
 
 
 def require_short_lists(path: Path, file: pq.ParquetFile, name: str) -> None:
@@ -73,15 +83,24 @@ def require_short_lists(path: Path, file: pq.ParquetFile, name: str) -> None:
     Raises:
         DataError: a row group holds more values than its rows may have.
     """
-    for group in range(file.num_row_groups):
-        part = file.metadata.row_group(group)
-        chunks = (part.column(index) for index in range(part.num_columns))
-        n_values = sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith(f"{name}."))
-        if n_values > max(_MOST_VALUES, part.num_rows * MAX_CONTEXT_TOKENS):
+    for group, (n_rows, n_values) in enumerate(_list_sizes(file, name)):
+        if n_values > max(_MOST_VALUES, n_rows * MAX_CONTEXT_TOKENS):
             raise DataError(
-                f"'{path}': the lists of '{name}' in row group {group} hold {n_values} values in {part.num_rows} rows, at most "
+                f"'{path}': the lists of '{name}' in row group {group} hold {n_values} values in {n_rows} rows, at most "
                 f"{MAX_CONTEXT_TOKENS} in each are possible; write contexts of fewer tokens"
             )
+
+
+def longest_lists(file: pq.ParquetFile, name: str) -> int:
+    """The mean length of a column's lists in the row group where it is largest."""
+    return max((n_values // max(n_rows, 1) for n_rows, n_values in _list_sizes(file, name)), default=0)
+
+
+def _list_sizes(file: pq.ParquetFile, name: str) -> Iterator[tuple[int, int]]:
+    """Rows and values of a column of lists in each row group."""
+    for part in map(file.metadata.row_group, range(file.num_row_groups)):
+        chunks = map(part.column, range(part.num_columns))
+        yield part.num_rows, sum(chunk.num_values for chunk in chunks if chunk.path_in_schema.startswith(f"{name}."))
 
 
 def read_rows(
@@ -90,12 +109,12 @@ def read_rows(
     """Yield at most `rows` rows at a time, from a row group on.
 
     Raises:
-        DataError: a page is damaged, a text is no UTF-8, a number does not fit, something is NULL, or the ids are not sorted.
+        DataError: a page is damaged, a number does not fit, something is NULL, or the ids are not sorted.
     """
-    groups = list(range(first_group, file.num_row_groups))
+    groups = range(first_group, file.num_row_groups)  # one at a time: dictionaries of two cannot be put into one batch
     previous: int | None = None
     try:
-        for batch in file.iter_batches(rows, row_groups=groups, columns=list(columns)):
+        for batch in chain.from_iterable(file.iter_batches(rows, row_groups=[group], columns=list(columns)) for group in groups):
             if len(batch) == 0:
                 continue
             batch = pa.RecordBatch.from_arrays([_column(path, batch, name, columns[name]) for name in columns], list(columns))
@@ -163,34 +182,26 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _column(path: Path, batch: pa.RecordBatch, name: str, wanted: pa.DataType) -> pa.Array:
-    """A column in the type wanted; refuses NULLs and what is no UTF-8, naming the context."""
-    ids = batch.column("context_id")
-    try:
-        column = batch.column(name).cast(wanted)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"'{path}': column '{name}' is no {_SQL_TYPES[name]} ({_short(error)}); write smaller numbers") from None
-    is_list = pa.types.is_list(wanted)
+    """A column in the type wanted, text as a dictionary; refuses NULLs, naming the context."""
+    ids, column = batch.column("context_id"), batch.column(name)
     if column.null_count:
         row = column.is_null().index(True).as_py()
         raise DataError(f"'{path}', context_id {ids[row]}: column '{name}' is NULL; leave the row out or fill it in")
-    if is_list and column.flatten().null_count:
+    if pa.types.is_list(wanted) and column.flatten().null_count:
         row = next(row for row, values in enumerate(column) if any(value.is_valid is False for value in values))
         raise DataError(f"'{path}', context_id {ids[row]}: column '{name}' has a NULL in its list; leave it out or fill it in")
-    if pa.types.is_string(wanted.value_type if is_list else wanted):
-        try:
-            column.validate(full=True)
-        except pa.ArrowInvalid:
-            row = next(row for row in range(len(column)) if not _is_utf8(column[row]))
-            raise DataError(f"'{path}', context_id {ids[row]}: '{name}' is not UTF-8; write text, not bytes") from None
-    return column
-
-
-def _is_utf8(value: Any) -> bool:
+    if is_text(wanted):
+        return _in_plain_list(column) if pa.types.is_list(wanted) else column
     try:
-        value.as_py()
-    except UnicodeDecodeError:
-        return False
-    return True
+        return column.cast(wanted)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"'{path}': column '{name}' is no {_SQL_TYPES[name]} ({_short(error)}); write smaller numbers") from None
+
+
+def _in_plain_list(column: pa.Array) -> pa.ListArray:
+    """A list of any kind without NULLs as the plain kind."""
+    ends = np.cumsum(pc.list_value_length(column).to_numpy(zero_copy_only=False))
+    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], ends]), pa.int32()), column.flatten())
 
 
 def _require_order(path: Path, ids: np.ndarray[Any, np.dtype[np.int64]], previous: int | None, strictly: bool) -> None:

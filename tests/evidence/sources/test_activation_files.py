@@ -441,6 +441,48 @@ def test_entries_of_a_context_come_by_position_then_feature(tmp_path: Path) -> N
     )
 
 
+@pytest.mark.parametrize("most", [1, 7, 20, 1 << 22])
+@pytest.mark.parametrize("skip", [0, 5])
+def test_a_block_ends_where_it_holds_enough_activations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, skip: int
+) -> None:
+    contexts = [(2 * i, f"d{i // 2}", [f" {i}:{j}" for j in range(6)]) for i in range(20)]
+    activations = [(2 * i, feature, list(range(i % 7)), [1.0] * (i % 7)) for i in range(20) if i != 3 for feature in (4, 1)]
+    source = opened(write(tmp_path / "w", contexts, activations, row_group_size=11))
+    whole = batches(source, 8, skip)
+    monkeypatch.setattr("autolabel.evidence.sources.cursor.BLOCK_ENTRIES", most)
+    read = batches(source, 8, skip)
+    assert firings(read) == firings(whole) == expected(contexts, activations, skip)
+    assert [c.document.hash for b in read for c in b.contexts] == [c.document.hash for b in whole for c in b.contexts]
+    for batch in read:
+        before_last = int((batch.rows < len(batch.contexts) - 1).sum())
+        assert before_last < most
+    assert [b.complete_through for b in read] == (skip + np.cumsum([len(b.contexts) for b in read])).tolist()
+    assert (len(read) > len(whole)) == (most < 1 << 22)
+
+
+def test_wrong_activations_are_named_alike_wherever_a_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.sources.cursor.BLOCK_ENTRIES", 1)
+    source = opened(write(tmp_path / "w", CONTEXTS, [*ACTIVATIONS, (9, 1, [3], [1.0])]))
+    with pytest.raises(DataError, match=r"activations\.parquet', context_id 9, feature_index 1: position 3 is outside"):
+        batches(source)
+
+
+def test_rows_with_long_lists_are_read_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = opened(write(tmp_path / "w", [(0, "a", [" x"] * 50)], [(0, i, list(range(50)), [1.0] * 50) for i in range(40)]))
+    asked = []
+    original = kind.read_rows
+
+    def spy(path: Path, file: Any, columns: Any, rows: int, first_group: int = 0) -> Any:
+        asked.append(rows)
+        return original(path, file, columns, rows, first_group)
+
+    monkeypatch.setattr(kind, "read_rows", spy)
+    monkeypatch.setattr(kind, "BLOCK_ENTRIES", 400)
+    assert len(firings(batches(source, 3))) == 2000
+    assert asked == [3, 8]
+
+
 @pytest.mark.parametrize(("batch_contexts", "skip"), [(0, 0), (4, -1)])
 def test_sizes_that_make_no_sense_are_programming_errors(tmp_path: Path, batch_contexts: int, skip: int) -> None:
     source = opened(write(tmp_path / "w", CONTEXTS, ACTIVATIONS))
