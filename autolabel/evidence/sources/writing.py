@@ -17,11 +17,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from autolabel.errors import DataError
 from autolabel.evidence.sources.activations import ACTIVATIONS_FILE, CONTEXTS_FILE
-from autolabel.evidence.sources.base import MAX_FEATURES
-from autolabel.evidence.sources.files import require_length
+from autolabel.evidence.sources.base import MAX_FEATURES, MAX_TOKEN_BYTES
+from autolabel.evidence.sources.cursor import BLOCK_ENTRIES
+from autolabel.evidence.sources.files import place_of, require_length
 from autolabel.evidence.sources.parquet import FORMAT_KEY, FORMAT_VERSION
 from autolabel.evidence.sources.reading import Block, Entries, Negative, checked
 from autolabel.evidence.sources.tokens import TokenReader
+from autolabel.evidence.texts.records import cleaned
 
 CONTEXT_SCHEMA = pa.schema([("context_id", pa.int64()), ("document_id", pa.string()), ("tokens", pa.list_(pa.string()))])
 ACTIVATION_SCHEMA = pa.schema(
@@ -33,6 +35,7 @@ ACTIVATION_SCHEMA = pa.schema(
     ]
 )
 _FLUSH_CONTEXTS = 512
+_LARGEST_ID = (1 << 63) - 1
 
 
 class ActivationWriter:
@@ -46,11 +49,13 @@ class ActivationWriter:
         """
         self._negative: Negative = negative
         self._reader = TokenReader("text")
+        self._reader.settle()  # the numbers of tokens are of no use here
         self._contexts: list[tuple[int, str, list[str]]] = []
         self._entries: list[tuple[int, Entries]] = []
+        self._n_entries = 0
         self._last_id = -1
-        metadata = {FORMAT_KEY: FORMAT_VERSION} | ({b"subject_model": subject_model.encode()} if subject_model else {})
-        self._paths = [Path(folder).expanduser() / name for name in (CONTEXTS_FILE, ACTIVATIONS_FILE)]
+        metadata = {FORMAT_KEY: FORMAT_VERSION} | ({b"subject_model": cleaned(subject_model).encode()} if subject_model else {})
+        self._paths = [place_of(folder) / name for name in (CONTEXTS_FILE, ACTIVATIONS_FILE)]
         self._partial = [path.with_name(path.name + ".partial") for path in self._paths]
         self._files: list[pq.ParquetWriter] = []
         try:
@@ -80,21 +85,22 @@ class ActivationWriter:
             context_id: Larger than that of the context before; the next number when absent.
 
         Raises:
-            DataError: there are no tokens, an id is not larger than the one before, or the activations make no sense.
+            DataError: there are no tokens, a text cannot be written, an id is not larger than the one before, or the activations make no
+                sense.
         """
-        number = self._last_id + 1 if context_id is None else context_id
+        number = _number(self._last_id + 1 if context_id is None else context_id)
         where = f"context_id {number}"
         if number <= self._last_id:
             raise DataError(f"{where} comes after {self._last_id}; write contexts in the order of their ids, each id once")
-        if not isinstance(document_id, str) or not all(isinstance(token, str) for token in tokens):
-            raise DataError(f"{where}: document_id and every token must be text; decode token ids with the model's tokenizer")
         require_length(where, len(tokens))
+        _require_texts(where, [document_id, *tokens])
         entries = _entries(where, _array(positions), _array(features), _array(values))
-        block = Block(0, [document_id], [self._reader.read(tokens)], entries, lambda _: where)
+        block = Block(0, [document_id], [self._reader.read(tokens, where)], entries, lambda _: where)
         self._entries.append((number, checked(block, MAX_FEATURES, self._negative)))
+        self._n_entries += len(entries)
         self._contexts.append((number, document_id, list(tokens)))
         self._last_id = number
-        if len(self._contexts) >= _FLUSH_CONTEXTS:
+        if len(self._contexts) >= _FLUSH_CONTEXTS or self._n_entries >= BLOCK_ENTRIES:
             self._flush()
 
     def __enter__(self) -> "ActivationWriter":
@@ -126,7 +132,7 @@ class ActivationWriter:
             )
         )
         entries.write_batch(_rows(self._entries, entries.schema))
-        self._contexts, self._entries = [], []
+        self._contexts, self._entries, self._n_entries = [], [], 0
 
 
 def write_activations(
@@ -156,6 +162,30 @@ def write_activations(
         if following is not None:
             raise DataError(
                 f"activations of context_id {following[0]} have no context; write both in ascending order of context_id"
+            )
+
+
+def _number(context_id: Any) -> int:
+    """A context_id as Parquet takes it."""
+    if not isinstance(context_id, int | np.integer) or isinstance(context_id, bool) or not context_id <= _LARGEST_ID:
+        raise DataError(f"context_id {context_id!r} is no whole number up to {_LARGEST_ID}; number the contexts from 0")
+    return int(context_id)
+
+
+def _require_texts(where: str, texts: Sequence[Any]) -> None:
+    """Refuse what cannot be written into a column of texts, or would not be read again."""
+    for text in texts:
+        if not isinstance(text, str):
+            raise DataError(f"{where}: document_id and every token must be text; decode token ids with the model's tokenizer")
+        try:
+            n_bytes = len(text.encode())
+        except UnicodeEncodeError:
+            raise DataError(
+                f"{where}: {text[:40]!a} holds half a surrogate pair, which is no text; decode tokens with errors='replace'"
+            ) from None
+        if n_bytes > MAX_TOKEN_BYTES:
+            raise DataError(
+                f"{where} holds a text of {n_bytes} bytes, at most {MAX_TOKEN_BYTES} are possible; write tokens and short document_ids"
             )
 
 

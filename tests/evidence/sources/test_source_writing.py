@@ -86,6 +86,16 @@ def add(writer: ActivationWriter, **changes: Any) -> None:
         ({"tokens": ["x"] * 8193}, r"context_id 5 has 8193 tokens, at most 8192"),
         ({"tokens": [" a", 7, " b"]}, r"context_id 5: document_id and every token must be text"),
         ({"document_id": 3}, r"context_id 5: document_id and every token must be text"),
+        ({"tokens": [" a", "\ud800"]}, r"context_id 5: '\\ud800' holds half a surrogate pair, which is no text"),
+        ({"document_id": "d\udfff"}, r"context_id 5: 'd\\udfff' holds half a surrogate pair"),
+        ({"tokens": ["é" * 2049]}, r"context_id 5 holds a text of 4098 bytes, at most 4096"),
+        ({"document_id": "x" * 4097}, r"context_id 5 holds a text of 4097 bytes, at most 4096"),
+        ({"tokens": ["x" * 4000] * 300}, r"context_id 5 has a text of 1200000 bytes, at most 1048576"),
+        ({"context_id": 5.5}, r"context_id 5\.5 is no whole number up to 9223372036854775807"),
+        ({"context_id": float("nan")}, r"context_id nan is no whole number"),
+        ({"context_id": True}, r"context_id True is no whole number"),
+        ({"context_id": "5"}, r"context_id '5' is no whole number"),
+        ({"context_id": 1 << 63}, r"context_id 9223372036854775808 is no whole number up to"),
         ({"positions": [3]}, r"context_id 5, feature_index 0: position 3 is outside the context, whose 3 tokens"),
         ({"features": [-1]}, r"context_id 5, feature_index -1 is not within 0 to 16777215"),
         ({"features": [1.5]}, r"context_id 5: positions, features and values are int64, float64 and float64; expected whole"),
@@ -122,6 +132,29 @@ def test_rows_that_do_not_belong_together_are_refused(tmp_path: Path, activation
     with pytest.raises(DataError, match=message):
         write_activations(tmp_path, [(0, "a", DOG), (2, "a", DOG)], activations)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_refused_context_leaves_the_others_as_they_are(tmp_path: Path) -> None:
+    with ActivationWriter(tmp_path) as writer:
+        add(writer, context_id=np.int64(4))
+        for changes in ({"tokens": ["\ud800"]}, {"context_id": 1 << 63}, {"values": [-1.0]}):
+            with pytest.raises(DataError):
+                add(writer, **changes)
+        add(writer, context_id=(1 << 63) - 1, document_id="b")
+        with pytest.raises(DataError, match="context_id 9223372036854775808 is no whole number"):
+            writer.add("a", DOG, [], [], [])
+    assert pq.read_table(tmp_path / "contexts.parquet")["context_id"].to_pylist() == [4, (1 << 63) - 1]
+    assert [batch.complete_through for batch in batches(opened(tmp_path))] == [2]
+
+
+def test_activations_are_written_before_there_are_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autolabel.evidence.sources.writing.BLOCK_ENTRIES", 5)
+    with ActivationWriter(tmp_path) as writer:
+        for number in range(6):
+            writer.add("a", [f" {number}", " x"], [0, 1], [0, 0], [1.0, 2.0])
+    rows = [pq.ParquetFile(tmp_path / "contexts.parquet").metadata.row_group(group).num_rows for group in range(2)]
+    assert rows == [3, 3]
+    assert len(firings(batches(opened(tmp_path)))) == 12
 
 
 def test_what_is_below_zero_is_dropped_where_asked(tmp_path: Path) -> None:
