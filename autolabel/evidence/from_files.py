@@ -71,8 +71,13 @@ class FileCollection:
         return Evidence(self._sae_row(), self._corpus_row(collector), evidence_set, files)
 
     def _require_splits(self) -> None:
-        """Refuse files whose documents cannot be split; where nothing can be scored, there is nothing to split for."""
+        """Refuse files whose documents cannot be split; where nothing can be scored, a tile anywhere will do."""
         if not self._source.complete:
+            if not any(self._counts.tiles_by_split.values()):
+                raise DataError(
+                    f"'{self._source_settings.path}': no context holds a tile of {TILE_TOKENS} tokens, so there is nothing to show; "
+                    f"contexts of {2 * TILE_TOKENS - 1} tokens always hold one"
+                )
             return
         for split in SPLITS:
             documents, tiles = self._counts.source_documents_by_split[split], self._counts.tiles_by_split[split]

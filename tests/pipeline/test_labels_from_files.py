@@ -1,5 +1,6 @@
 """Two Parquet files in, labels and a report out, and no model in between."""
 
+import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,9 @@ import duckdb
 import pytest
 
 from autolabel.config import Settings, validated
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, DataError
+from autolabel.evidence import from_files
+from autolabel.evidence.from_files import FileCollection
 from autolabel.evidence.sources import write_activations
 from autolabel.evidence.subject import Subject
 from autolabel.store.connection import Database
@@ -106,6 +109,44 @@ def test_a_second_run_collects_nothing_and_a_report_can_be_written(
     code, _, err = shell("report", "--db", labelled, "--format", "html", "--out", report)
     assert code == 0, err
     assert "word3" in report.read_text()
+
+
+def test_evidence_does_not_depend_on_where_blocks_end(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hash_with(entries: int, contexts: int) -> tuple[str, int]:
+        monkeypatch.setattr("autolabel.evidence.sources.cursor.BLOCK_ENTRIES", entries)
+        monkeypatch.setattr(from_files, "BATCH_CONTEXTS", contexts)
+        batches: list[int] = []
+        collection = FileCollection(settings(files, tmp_path / "x.duckdb"), tmp_path / f"{entries}-{contexts}")
+        found: str = collection.run(batches.append).evidence_set["evidence_hash"]
+        return found, len(batches)
+
+    whole, *others = hash_with(1 << 22, 64), hash_with(90, 64), hash_with(1, 64), hash_with(1 << 22, 1000)
+    assert {found for found, _ in others} == {whole[0]}
+    assert len({n_batches for _, n_batches in [whole, *others]}) == 4
+
+
+def exported(folder: Path, lengths: list[int]) -> Path:
+    """An export with a context of each length, whose first token makes feature 0 fire."""
+    generator = random.Random(0)
+    contexts = [[f" {word}" for word in generator.choices(WORDS, k=length)] for length in lengths]
+    lines = [{"index": "0", "tokens": tokens, "values": [1.0] + [0.0] * (len(tokens) - 1)} for tokens in contexts]
+    folder.mkdir()
+    (folder / "batch-0.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def test_an_export_of_short_contexts_alone_is_refused(tmp_path: Path) -> None:
+    source = {"kind": "neuronpedia", "path": str(exported(tmp_path / "short", [31] * 50))}
+    with pytest.raises(DataError, match=r"short': no context holds a tile of 32 tokens, .* contexts of 63 tokens always hold one"):
+        FileCollection(settings(tmp_path, tmp_path / "x.duckdb", source=source), tmp_path / "work")
+
+
+def test_an_export_of_one_long_context_gives_windows(tmp_path: Path) -> None:
+    source = {"kind": "neuronpedia", "path": str(exported(tmp_path / "one", [31, 31, 63]))}
+    collection = FileCollection(settings(tmp_path, tmp_path / "x.duckdb", source=source), tmp_path / "work")
+    tables = collection.run(lambda _: None).tables
+    assert (tables["features"].num_rows, tables["windows"].num_rows) == (1, 1)
+    assert "examples" not in tables
 
 
 def test_other_sections_beside_a_source_are_refused(files: Path, tmp_path: Path) -> None:

@@ -7,8 +7,19 @@ import duckdb
 import pytest
 import torch
 
-from autolabel.evidence.sources.base import MAX_CONTEXT_TOKENS, MAX_FEATURES
+from autolabel.config import EvidenceSettings
+from autolabel.errors import DataError
+from autolabel.evidence.collector import Collector
+from autolabel.evidence.sources.base import (
+    MAX_CONTEXT_BYTES,
+    MAX_CONTEXT_TOKENS,
+    MAX_FEATURES,
+    MAX_TOKEN_BYTES,
+    MAX_UNASKED_FEATURES,
+)
+from autolabel.evidence.sources.files import FEATURE_BYTES
 from autolabel.evidence.sources.parquet import ACTIVATION_COLUMNS, CONTEXT_COLUMNS, FORMAT_VERSION
+from autolabel.evidence.spill import Spill
 from tests.evidence.sources.layouts import SHARES, batches, firings, opened, write
 
 DOCS = (Path(__file__).parents[3] / "docs" / "activation-files.md").read_text(encoding="utf-8")
@@ -51,9 +62,34 @@ def test_the_sql_makes_the_files_from_tables_of_tokens_and_firings(tmp_path: Pat
 def test_the_numbers_and_columns_are_those_of_the_code() -> None:
     assert f"1 to {MAX_CONTEXT_TOKENS:,}" in DOCS
     assert f"0 to {MAX_FEATURES - 1:,}" in DOCS
+    assert DOCS.count(f"at most {MAX_TOKEN_BYTES:,} bytes") == 2
+    assert f"{MAX_CONTEXT_BYTES >> 20} MiB together" in DOCS
+    assert f"{MAX_UNASKED_FEATURES:,} have to be asked for" in DOCS
+    assert DOCS.count(f"about {FEATURE_BYTES / 1000} kB") == 2
     assert f"must be `{FORMAT_VERSION.decode()}`" in DOCS
     for column in CONTEXT_COLUMNS | ACTIVATION_COLUMNS:
         assert re.search(rf"^\|.*\| `{column}` \| [A-Z]+(\[\])? \|", DOCS, re.MULTILINE)
+
+
+def test_a_feature_takes_the_memory_that_is_said(tmp_path: Path) -> None:
+    collector = Collector(4096, EvidenceSettings(), 0, Spill(tmp_path))
+    assert collector.state_bytes / 4096 == pytest.approx(FEATURE_BYTES, rel=0.02)
+
+
+def test_the_sql_of_a_later_version_of_parquet_is_refused_as_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write(tmp_path / "w", [(i, f"d{i}", [f" {i}:{j}" for j in range(9)]) for i in range(300)], [(0, 0, [0], [1.0])])
+    monkeypatch.chdir(folder)
+    again = "COPY (SELECT * FROM 'contexts.parquet' ORDER BY context_id) TO 'again.parquet' (FORMAT parquet, PARQUET_VERSION {})"
+    before = firings(batches(opened(folder)))
+    duckdb.execute(again.format("v1"))
+    Path("again.parquet").replace("contexts.parquet")
+    assert firings(batches(opened(folder))) == before
+    duckdb.execute(again.format("v2"))
+    Path("again.parquet").replace("contexts.parquet")
+    with pytest.raises(
+        DataError, match=r"encoding DELTA_LENGTH_BYTE_ARRAY, expected PLAIN or RLE_DICTIONARY; write version 1 of Parquet"
+    ):
+        opened(folder)
 
 
 def test_the_line_that_sorts_is_the_one_of_the_message(tmp_path: Path) -> None:
