@@ -12,6 +12,8 @@ from autolabel.evidence.sources import token_numbers
 from autolabel.evidence.sources.token_numbers import TokenNumbers, plain_number
 from autolabel.evidence.sources.tokens import TokenReader
 from tests.evidence.sources.layouts import batches, opened, write
+from tests.evidence.sources.test_delphi_cache import HOOKPOINT, MADE, cache
+from tests.evidence.sources.test_neuronpedia_export import export, line, published
 
 
 def settled(pieces: list[bytes]) -> TokenNumbers:
@@ -104,3 +106,18 @@ def test_the_tokens_of_a_source_have_numbers_of_their_own_whatever_its_order(tmp
 
 def test_numbers_fit_into_an_int32() -> None:
     assert TokenReader("text").read(["a", "b"]).token_ids.dtype == np.int32
+
+
+@pytest.mark.usefixtures("few_numbers")
+@pytest.mark.parametrize("kind", ["delphi", "neuronpedia"])
+def test_the_tokens_of_foreign_files_have_numbers_of_their_own(tmp_path: Path, kind: str) -> None:
+    lines = [[line("0", [f" {number}:{i}" for i in range(20)], [1.0] * 20)] for number in range(2)]
+    source = cache(MADE / HOOKPOINT) if kind == "delphi" else published(export(tmp_path / "s", *lines))
+    documents = [context.document for batch in batches(source) for context in batch.contexts]
+    found = {
+        (document.text[start:end], int(number))
+        for document in documents
+        for start, end, number in zip(document.bounds[:-1], document.bounds[1:], document.token_ids, strict=True)
+        if document.text[start:end].isascii() and end > start
+    }
+    assert len(found) == len(dict(found)) == len({number for _, number in found}) >= 30
