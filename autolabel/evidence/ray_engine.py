@@ -22,9 +22,9 @@ from autolabel.config import EngineSettings, Settings
 from autolabel.errors import DataError
 from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collector import Collector
+from autolabel.evidence.shard_files import merge_shard, remove_shards, shard_is_finished, write_shard
 from autolabel.evidence.shards import MIN_EXAMPLES_SHARDS, EvidenceSet, gather_shard, has_enough
 from autolabel.evidence.spill import Spill
-from autolabel.evidence.state import merge_shard, remove_shards, shard_is_finished, write_shard
 from autolabel.evidence.subject import Subject
 from autolabel.evidence.survey import Survey
 

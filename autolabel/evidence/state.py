@@ -1,34 +1,24 @@
-"""A collection on disk: checkpoints beside the database, and finished shards anywhere fsspec reaches.
+"""A collection on disk, beside the database.
 
 The invariant: a manifest is written last and at once, so what it names is whole; a collection killed at any moment goes on from the
-last manifest, and a shard counts as finished once its manifest is there.
+last manifest.
 """
 
-import errno
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from autolabel.config import EvidenceSettings
 from autolabel.errors import DataError
-from autolabel.evidence.collector import Collector, collector_tables, restore
-from autolabel.evidence.corpus import CorpusCounts
-from autolabel.evidence.spill import PAIR_SCHEMA, TILE_SCHEMA, Spill, pair_batch, pairs_in, synced
+from autolabel.evidence.collector import Collector, collector_tables
+from autolabel.evidence.manifest import MANIFEST, damage_named, manifest_scalars, read_manifest, restore_from
+from autolabel.evidence.spill import Spill, synced
 from autolabel.hashing import UInt64
-from autolabel.records import SPLITS
-
-FORMAT = 1
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""A disk that is full says nothing of the files on it."""
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +56,14 @@ class Checkpoint:
         path = self.folder / MANIFEST
         if not path.is_file():
             return Collector(d_sae, settings, seed, Spill(self.folder)), Progress()
-        manifest = _manifest_of(path, self.identity)
+        manifest = read_manifest(path, self.identity)
         collector = Collector(d_sae, settings, seed, Spill(self.folder, manifest["segments"]))
         tables = {}
         for name in ("features", "background", *(["rare"] if manifest.get("has_rare") else [])):
             file = self.folder / f"state-{manifest['number']}.{name}.parquet"
-            with _damage_named(str(file)):
+            with damage_named(str(file)):
                 tables[name] = pq.read_table(file)
-        _restore(collector, tables, manifest, str(path))
+        restore_from(collector, tables, manifest, str(path))
         return collector, Progress(**manifest["progress"])
 
     def save(self, collector: Collector, progress: Progress, compact_factor: float = 2.0) -> None:
@@ -86,7 +76,7 @@ class Checkpoint:
         segments = collector.spill.cut()
         manifest = {"number": before + 1, "segments": segments, "progress": asdict(progress)}
         manifest["has_rare"] = collector.rare is not None
-        _write_synced(path, json.dumps(manifest | _scalars(collector, self.identity)))
+        _write_synced(path, json.dumps(manifest | manifest_scalars(collector, self.identity)))
         collector.spill.saved(segments)
         for old in self.folder.glob("state-*.parquet"):
             if not old.name.startswith(f"state-{before + 1}."):
@@ -119,7 +109,7 @@ class Checkpoint:
             raise DataError(
                 f"'{self.folder}' is gone, so nothing can be added to evidence set {self.identity[:12]}; collect all text anew"
             )
-        progress: dict[str, Any] = _manifest_of(path, self.identity)["progress"]
+        progress: dict[str, Any] = read_manifest(path, self.identity)["progress"]
         if not progress["finished"]:
             raise DataError(f"the collection in '{self.folder}' is not finished; run it to its end before text is added")
         return progress
@@ -149,180 +139,8 @@ class Checkpoint:
             DataError: the file is missing or damaged.
         """
         path = self.folder / "documents.parquet"
-        with _damage_named(str(path)):
+        with damage_named(str(path)):
             return np.sort(pq.read_table(path)["hash"].to_numpy())
-
-
-def shard_is_finished(url: str, identity: str) -> bool:
-    """Whether the shard at `url` is there, whole.
-
-    Raises:
-        DataError: it belongs to another collection.
-    """
-    with _reached(url) as (filesystem, path):
-        if not filesystem.exists(f"{path}/{MANIFEST}"):
-            return False
-        content = filesystem.cat_file(f"{path}/{MANIFEST}")
-    _manifest(content, url, identity)
-    return True
-
-
-def remove_shards(url: str) -> None:
-    """Remove a folder of shards, if it is there.
-
-    Raises:
-        DataError: it cannot be reached or removed.
-    """
-    with _reached(url) as (filesystem, path):
-        if filesystem.exists(path):
-            filesystem.rm(path, recursive=True)
-
-
-def write_shard(url: str, collector: Collector, identity: str) -> None:
-    """Write what a collector holds as Parquet files under `url`, its manifest last.
-
-    Raises:
-        DataError: the place cannot be written to.
-    """
-    collector.compact()
-    with _reached(url) as (filesystem, path):
-        filesystem.makedirs(path, exist_ok=True)
-        for name, table in collector_tables(collector).items():
-            with filesystem.open(f"{path}/{name}.parquet", "wb") as file:
-                pq.write_table(table, file)
-        with (
-            filesystem.open(f"{path}/tiles.parquet", "wb") as file,
-            pq.ParquetWriter(file, TILE_SCHEMA, compression="zstd") as writer,
-        ):
-            for batch in collector.spill.tiles():
-                writer.write_batch(batch)
-        with (
-            filesystem.open(f"{path}/pairs.parquet", "wb") as file,
-            pq.ParquetWriter(file, PAIR_SCHEMA, compression="zstd") as writer,
-        ):
-            for pairs in collector.spill.pairs():
-                writer.write_batch(pair_batch(pairs))
-        filesystem.pipe_file(f"{path}/{MANIFEST}", json.dumps(_scalars(collector, identity)).encode())
-
-
-def merge_shard(url: str, collector: Collector, identity: str, folder: Path) -> None:
-    """Take over a finished shard; `folder` is for files in between.
-
-    Raises:
-        DataError: a file is missing or damaged, or the shard belongs to another collection.
-    """
-    with _reached(url) as (filesystem, path), _damage_named(url):
-        manifest = _manifest(filesystem.cat_file(f"{path}/{MANIFEST}"), url, identity)
-        tables = {}
-        for name in ("features", "background"):
-            with filesystem.open(f"{path}/{name}.parquet", "rb") as file:
-                tables[name] = pq.read_table(file)
-        with Spill(folder) as spill:
-            shard = Collector(collector.d_sae, collector.settings, collector.seed, spill)
-            _restore(shard, tables, manifest, url)
-            with filesystem.open(f"{path}/tiles.parquet", "rb") as file:
-                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(8192):
-                    spill.add_tiles(batch.cast(TILE_SCHEMA))
-            with filesystem.open(f"{path}/pairs.parquet", "rb") as file:
-                for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(1 << 16):
-                    spill.add_pairs(pairs_in(batch))
-            collector.merge(shard)
-
-
-def _scalars(collector: Collector, identity: str) -> dict[str, Any]:
-    counts = collector.counts
-    return {
-        "format": FORMAT,
-        "identity": identity,
-        "d_sae": collector.d_sae,
-        "all_tokens": counts.all_tokens,
-        "all_contexts": counts.all_contexts,
-        "outliers": counts.outliers,
-        "all_tiles": counts.all_tiles,
-        "documents": collector.corpus.as_dict(),
-    }
-
-
-def _restore(collector: Collector, tables: dict[str, pa.Table], manifest: dict[str, Any], where: str) -> None:
-    if tables["features"].num_rows != collector.d_sae or manifest["d_sae"] != collector.d_sae:
-        raise DataError(f"'{where}' holds {tables['features'].num_rows} features, expected {collector.d_sae}; delete its folder")
-    restore(collector, tables)
-    counts = collector.counts
-    counts.all_tokens, counts.all_contexts = manifest["all_tokens"], manifest["all_contexts"]
-    counts.outliers = manifest["outliers"]
-    counts.all_tiles = {split: manifest["all_tiles"][split] for split in SPLITS}
-    collector.corpus = CorpusCounts.from_dict(manifest["documents"])
-
-
-def _manifest_of(path: Path, identity: str) -> dict[str, Any]:
-    with _damage_named(str(path)):
-        content = path.read_bytes()
-    return _manifest(content, str(path), identity)
-
-
-def _manifest(text: bytes, where: str, identity: str) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        found, version = manifest["identity"], manifest["format"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"'{where}' is damaged ({error}); delete its folder and collect anew") from None
-    if version != FORMAT:
-        raise DataError(
-            f"'{where}' has format {version}, this version of autolabel reads {FORMAT}; delete its folder and collect anew"
-        )
-    if found != identity:
-        raise DataError(f"'{where}' belongs to collection {found[:12]}, not to {identity[:12]}; name another folder")
-    return manifest
-
-
-@contextmanager
-def _damage_named(where: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError, KeyError) as error:
-        if isinstance(error, OSError) and error.errno in NO_ROOM:
-            raise
-        raise DataError(f"'{where}' is missing or damaged ({_why(error)}); delete its folder and collect anew") from None
-
-
-@contextmanager
-def full_disk_named(folder: Path) -> Iterator[None]:
-    """Inside, a full disk is said to be one.
-
-    Raises:
-        DataError: there is no room for what is written into `folder`.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in NO_ROOM:
-            raise
-        raise DataError(
-            f"there is no room in '{folder}' ({_why(error)}); free some space, and the same command goes on from the last checkpoint"
-        ) from None
-
-
-@contextmanager
-def _reached(url: str) -> Iterator[tuple[Any, str]]:
-    """The filesystem of a URL, and the path in it."""
-    try:
-        filesystem, path = fsspec.core.url_to_fs(url)
-    except (ImportError, ValueError, OSError) as error:
-        raise DataError(
-            f"engine.shard_url: '{url}' cannot be used ({_why(error)}); expected a folder or a URL that fsspec knows"
-        ) from None
-    try:
-        yield filesystem, path
-    except OSError as error:
-        if error.errno in NO_ROOM:
-            raise
-        raise DataError(
-            f"engine.shard_url: '{url}' cannot be used ({_why(error)}); name a folder or URL that can be written to"
-        ) from None
-
-
-def _why(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _write_table(path: Path, table: pa.Table) -> None:

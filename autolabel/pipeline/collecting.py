@@ -9,7 +9,7 @@ from autolabel.evidence.coders import open_coder
 from autolabel.evidence.collect import Collection
 from autolabel.evidence.finishing import Evidence
 from autolabel.evidence.from_files import FileCollection, file_sae_id
-from autolabel.evidence.state import full_disk_named
+from autolabel.evidence.manifest import full_disk_named
 from autolabel.evidence.subject import Subject
 from autolabel.pipeline.stages import Watcher
 from autolabel.store.reading import evidence_sets, latest_evidence_set

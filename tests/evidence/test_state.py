@@ -15,8 +15,10 @@ from autolabel.errors import DataError
 from autolabel.evidence.collector import Collector, collector_tables
 from autolabel.evidence.corpus import Document
 from autolabel.evidence.encoding import encoded
+from autolabel.evidence.manifest import full_disk_named
+from autolabel.evidence.shard_files import merge_shard, shard_is_finished, write_shard
 from autolabel.evidence.spill import Spill
-from autolabel.evidence.state import Checkpoint, Progress, full_disk_named, merge_shard, shard_is_finished, write_shard
+from autolabel.evidence.state import Checkpoint, Progress
 from tests.evidence.test_collector import D, documents_of, sparse_table
 from tests.evidence.worlds import SEED, SMALL, batches, collector_of, finished, identity_coder, tables_of
 
