@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -60,7 +59,9 @@ class Subject:
                 model = AutoModelForCausalLM.from_pretrained(where, **arguments)
             model = placed(model, arguments, device).eval()
             device = input_device(model, device)
-        except (OSError, ValueError, KeyError, RuntimeError, AssertionError, ImportError, SafetensorError) as error:
+        except DataError:
+            raise
+        except Exception as error:  # tokenizers raises it bare for a damaged tokenizer.json or one of a later version
             why = " ".join(str(error).split())[:300]
             raise DataError(f"cannot load the subject model '{settings.model}' on '{settings.device}': {why}") from None
         if not getattr(tokenizer, "is_fast", False):

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,6 +95,16 @@ def test_a_model_that_cannot_be_loaded_is_one_line(
         Subject.load(settings)
     assert why in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ['{"version": "1.0", "model": {"type": "FromTheFuture"}}', "{", "[]"])
+def test_a_tokenizer_that_cannot_be_read_is_refused(
+    model_folder: Path, subject_settings: SubjectSettings, tmp_path: Path, content: str
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    (tmp_path / "model" / "tokenizer.json").write_text(content)
+    with pytest.raises(DataError, match="cannot load the subject model"):
+        Subject.load(subject_settings.model_copy(update={"model": str(tmp_path / "model")}))
 
 
 def test_damaged_weights_are_one_line(subject_settings: SubjectSettings, model_folder: Path, tmp_path: Path) -> None:
