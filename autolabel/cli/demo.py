@@ -7,9 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from autolabel.cli.options import BaseUrl, Model, Yes
+from autolabel.cli.preparing import prepare
 from autolabel.cli.running import run_settings
-from autolabel.errors import ConfigError, DataError
+from autolabel.errors import ConfigError
+from autolabel.parts import NEEDED_BY
 
+COMMAND = "autolabel demo"
 DEFAULT_OPENAI_MODEL = "gpt-4.1-mini"
 """One that answers at once and gives token probabilities; a reasoning model spends the few tokens of an answer on thinking."""
 
@@ -37,7 +40,7 @@ def demo(
     from autolabel.config import Settings, read_settings
     from autolabel.resources import resource_dir
 
-    prepare(fetch)
+    prepare(NEEDED_BY[COMMAND], fetch, COMMAND)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -52,28 +55,6 @@ def demo(
     report = out / "report.html"
     write_report(db, "html", report)
     typer.echo(f"wrote {db} and {report}")
-
-
-def prepare(fetch: bool) -> None:
-    """Have every part of the demo at hand.
-
-    Raises:
-        DataError: a part is missing and `fetch` is off, or it cannot be fetched.
-    """
-    from autolabel import parts
-
-    missing = [name for name in (*parts.EXTRACTORS, *parts.CONVERTED) if not parts.part_dir(name).is_dir()]
-    if not missing:
-        return
-    if not fetch:
-        raise DataError(f"the demo's parts {', '.join(missing)} are not there; `autolabel demo --fetch` downloads them (250 MB)")
-    parts.fetch(parts.EXTRACTORS, lambda text: typer.echo(text, err=True))
-    for name, (source, file) in parts.CONVERTED.items():
-        if not parts.part_dir(name).is_dir():
-            from autolabel.local.convert import convert_gguf
-
-            typer.echo(f"converting {name}", err=True)
-            convert_gguf(parts.part_dir(source) / file, parts.part_dir(name))
 
 
 def _llm(base_url: str | None, model: str | None, tiles_per_prompt: int | None) -> dict[str, Any]:

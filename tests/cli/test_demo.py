@@ -5,10 +5,8 @@ from typing import Any
 
 import pytest
 
-from autolabel import parts
 from autolabel.cli import demo
 from autolabel.config import Settings, read_settings
-from autolabel.errors import DataError
 from autolabel.resources import resource_dir
 from tests.cli.commands import Shell
 
@@ -27,29 +25,13 @@ def settings(**given: Any) -> Settings:
 def test_missing_parts_are_named_and_nothing_is_written(shell: Shell, tmp_path: Path) -> None:
     said = shell.refused("demo", "--out", tmp_path / "out")
     assert "sotu" in said
-    assert "`autolabel demo --fetch` downloads them" in said
+    assert "package-docs" not in said
+    assert "`autolabel demo --fetch` downloads them (266 MB)" in said
     assert not (tmp_path / "out").exists()
 
 
-def test_fetch_asks_for_what_is_missing_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked: list[list[str]] = []
-
-    def fetch(names: Any, report: Any) -> None:
-        asked.append(list(names))
-        raise DataError("no network")
-
-    monkeypatch.setattr(parts, "fetch", fetch)
-    with pytest.raises(DataError, match="no network"):
-        demo.prepare(fetch=True)
-    assert asked == [list(parts.EXTRACTORS)]
-    for name in (*parts.EXTRACTORS, *parts.CONVERTED):
-        parts.part_dir(name).mkdir(parents=True)
-    demo.prepare(fetch=False)
-    assert len(asked) == 1
-
-
 def test_an_out_that_is_a_file(shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "prepare", lambda fetch: None)
+    monkeypatch.setattr(demo, "prepare", lambda names, fetch, command: None)
     (tmp_path / "out").write_text("mine")
     assert "cannot be used as a folder" in shell.refused("demo", "--out", tmp_path / "out")
     assert (tmp_path / "out").read_text() == "mine"
