@@ -1,80 +1,17 @@
-"""Reading an LLM's replies: tolerant of dress (fences, bullets, quotes), strict about content.
-
-The invariant is that a doubtful reply is an error with a status, never a guessed label, a shifted answer or a zero.
-"""
+"""Answers of yes or no, and how probable they were."""
 
 import json
 import math
 import re
-import unicodedata
 
 from autolabel.errors import ModelResponseError
 from autolabel.records import AnsweredToken, ChatReply
 
-MAX_LABEL_CHARACTERS = 200
-_REFUSAL = re.compile(
-    r"(i['’]m|i am) sorry\b|sorry, (but )?i\b|as an ai\b|i apologi[sz]e\b|(i['’]m|i am) (not able|unable) to\b|"
-    r"i (can['’]t|can ?not|could not|couldn['’]t)(\s+(help|assist|provide|determine|identify|label|answer|fulfil|comply|do|see|access|tell|give|"
-    r"generate|create|find|say)\b|$)",
-    re.I,
-)
-_PREFIX = re.compile(r"(the )?((short|feature|final) )?(label|answer|meaning|explanation)( is)?\s*:\s*", re.I)
-_BULLET = re.compile(r"([-*•–]|\d{1,2}[.)])\s+")
-_ECHO = re.compile(r"<<[^<>]+>>|^(does not fire|fires, with strength|one short line|at most 12 words)\b", re.I)
-_BOLD = re.compile(r"\*\*([^*]+)\*\*")
-_PAIRS = ('""', "''", "``", "**", "__", "“”", "‘’", "«»")
 _ARRAY = re.compile(r"\[([^\[\]]*)\]")
 _BARE = re.compile(r"\s*(?:[01]\s*,\s*)*[01]\s*")
 _ANSWER = re.compile(r"true|false|[01]")
 _ANSWER_TOKEN = re.compile(r"[^0-9A-Za-z]*(true|false|[01])[^0-9A-Za-z]*")
 _YES = frozenset({"1", "true"})
-
-
-def parse_label(text: str) -> str:
-    """The label in a reply: its first line, without bullets, quotes or a `Label:` before it.
-
-    Raises:
-        ModelResponseError: `refused` for an apology; `unparsable` for nothing, more than 200 characters or the question echoed.
-    """
-    lines = [line for line in map(_undressed, text.splitlines()) if line]
-    if not lines:
-        raise ModelResponseError("unparsable", "the reply holds no label")
-    label = lines[0]
-    if _REFUSAL.match(label):
-        raise ModelResponseError("refused", f"the reply declines: {label[:80]!r}")
-    if len(label) > MAX_LABEL_CHARACTERS:
-        raise ModelResponseError(
-            "unparsable", f"the reply has {len(label)} characters where a label of at most {MAX_LABEL_CHARACTERS} was asked"
-        )
-    if _ECHO.search(label):
-        raise ModelResponseError("unparsable", f"the reply repeats the question instead of a label: {label[:80]!r}")
-    return label
-
-
-def _undressed(line: str) -> str:
-    visible = "".join(map(_printable, line))
-    bare = _BOLD.sub(r"\1", " ".join(visible.split()))
-    if bare.startswith("```"):
-        return ""
-    bare = _BULLET.sub("", bare, count=1) if _BULLET.match(bare) else bare
-    prefix = _PREFIX.match(bare)
-    bare = _unquoted(bare[prefix.end() :] if prefix else bare)
-    bare = bare[:-1] if bare.endswith(".") and not bare.endswith("..") else bare
-    return _unquoted(bare)
-
-
-def _printable(character: str) -> str:
-    category = unicodedata.category(character)
-    return " " if category in ("Cc", "Zl", "Zp") else "" if category in ("Cf", "Cs") else character
-
-
-def _unquoted(text: str) -> str:
-    inside = text[1:-1]
-    for pair in _PAIRS:
-        opening, closing = pair[0], pair[1]
-        if len(text) > 1 and text[0] == opening and text[-1] == closing and opening not in inside and closing not in inside:
-            return inside.strip()
-    return text
 
 
 def parse_answers(reply: ChatReply, n: int) -> list[bool]:
