@@ -23,15 +23,18 @@ from autolabel.training import Progress, train
 _NORM_DOCUMENTS = 64
 
 
-def train_sae(settings: TrainSettings, folder: Path, report: Callable[[Progress], None]) -> GateReport:
+def train_sae(
+    settings: TrainSettings, folder: Path, report: Callable[[Progress], None], subject: Subject | None = None
+) -> GateReport:
     """Train an SAE, write it to `folder`, and return what the load gate says of it on test documents.
 
     All documents are held in memory as token ids and read in the order of their hashes, so that every batch mixes all sources.
+    The model is loaded as the settings say, unless one is given.
 
     Raises:
         DataError: the text, the model or the hookpoint cannot be used.
     """
-    subject = Subject.load(settings.subject)
+    subject = subject or Subject.load(settings.subject)
     subject.require_hookpoint(settings.training.hookpoint)
     counts = CorpusCounts()
     documents = sorted(read_documents(settings.corpus, settings.seed, subject, counts), key=lambda document: document.hash)

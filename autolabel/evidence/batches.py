@@ -101,7 +101,8 @@ def run_contexts_at(
     batches = _prepared(subject.first_token_id, documents, context_tokens, batch_contexts)
     with closing(ahead(batches, AHEAD_BATCHES)) as prepared:
         for one in prepared:
-            captured = subject.capture(one.token_ids if bos else one.token_ids[:, 1:], list(norm_limits))
+            token_ids, first = (one.token_ids, 1) if bos else (one.token_ids[:, 1:], 0)
+            captured = subject.capture_contexts(one.contexts, token_ids, first, list(norm_limits))
             yield {hookpoint: _batch(one, captured[hookpoint], limit, bos) for hookpoint, limit in norm_limits.items()}
 
 

@@ -32,20 +32,25 @@ from autolabel.hashing import content_id
 class Collection:
     """Evidence to be collected from a model, SAEs and text. Ids are known before the model runs over the text."""
 
-    def __init__(self, settings: Settings, folder: Path, parent: str | None = None) -> None:
+    def __init__(self, settings: Settings, folder: Path, parent: str | None = None, subject: Subject | None = None) -> None:
         """Load the model and the SAEs, and read the text once to hash it.
 
         Args:
             settings: what to collect.
             folder: where collections are kept while they are made, each in a folder under its id.
             parent: id of a finished evidence set that the text is to be added to.
+            subject: the model, where it is not to be loaded; it is changed in some way that its `identity` tells.
 
         Raises:
-            DataError: the model, an SAE or the text cannot be used.
+            DataError: the model, an SAE or the text cannot be used; or a given model would have to be sent to other machines.
         """
         self._settings, self._folder = settings, folder
         self._subject_settings, self._corpus_settings = settings.subject_or_refuse, settings.corpus_or_refuse
-        self._subject = Subject.load(self._subject_settings)
+        if subject is not None and settings.engine.kind != "local":
+            raise DataError(
+                f"a changed model cannot be sent to other machines; set engine.kind = 'local', not '{settings.engine.kind}'"
+            )
+        self._subject = subject or Subject.load(self._subject_settings)
         coders = [open_coder(sae, self._subject) for sae in settings.saes]
         for coder in coders:
             self._subject.require_hookpoint(coder.hookpoint)

@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 from autolabel.config import SubjectSettings
 from autolabel.errors import DataError
 from autolabel.evidence.capture import capture
+from autolabel.evidence.corpus import Context
 from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, reads_text, resolve
 from autolabel.evidence.placement import device_of, dtype_of, input_device, loading_arguments, number_format, placed
 from autolabel.hashing import content_id
@@ -71,6 +72,11 @@ class Subject:
         return cls(model, tokenizer, settings.model.removeprefix("part:"), device, number_format(settings, dtype))
 
     @property
+    def language_model(self) -> torch.nn.Module:
+        """The whole model, from token ids to logits."""
+        return self._model
+
+    @property
     def d_model(self) -> int:
         """Width of the residual stream."""
         return int(self._config.hidden_size)
@@ -125,6 +131,15 @@ class Subject:
                 shape = tuple(found[point].shape)
                 raise DataError(f"'{name}' of '{self.name}' yields a tensor of shape {shape}, not a vector for each token")
         return {name: found[point] for name, point in points.items()}
+
+    def capture_contexts(
+        self, contexts: Sequence[Context], token_ids: torch.Tensor, first: int, hookpoints: Sequence[str]
+    ) -> dict[str, torch.Tensor]:
+        """What `capture` gives, for a batch of which it is known what text it is; a model that acts on text replaces this method.
+
+        Row i of `token_ids` holds the tokens of context i from column `first` on; what is beyond them, and beyond the contexts, is padding.
+        """
+        return self.capture(token_ids, hookpoints)
 
     def readable(self, hookpoints: Sequence[str]) -> list[str]:
         """Those of `hookpoints` at which a forward pass yields a vector for each token."""
