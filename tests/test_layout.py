@@ -16,13 +16,13 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"sampling", "rendering", "prompts", "metrics", "intervals", "ranking", "rates", "parsing", "calls", "asking"})
     | frozenset({"calibration", "docstrings", "parts", "words"}),
     frozenset({"evidence", "training", "local", "causal", "llm", "labelers", "scorers", "store"}),
-    frozenset({"agent", "pipeline", "train_sae", "report"}),
+    frozenset({"agent", "pipeline", "planted", "train_sae", "report"}),
     frozenset({"cli"}),
 )
 NEIGHBOURS = LAYERS[2]
 """Packages of which none imports another."""
 LIBRARIES = {
-    "torch": {"evidence", "training", "local", "causal", "train_sae"},
+    "torch": {"evidence", "training", "local", "causal", "planted", "train_sae"},
     "transformers": {"evidence", "training", "local", "causal"},
     "safetensors": {"evidence", "training", "local", "causal"},
     "datasets": {"evidence"},
