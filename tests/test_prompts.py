@@ -11,18 +11,21 @@ from autolabel import prompts
 from autolabel.calibration import load_calibration_items
 from autolabel.errors import DataError, PromptError
 from autolabel.hashing import text_hash
+from autolabel.parsing import parse_choice, parse_texts
 from autolabel.prompts import MANIFEST, Prompt
 from autolabel.records import Message
 from autolabel.resources import resource_dir
 
 WHOLE = Path(__file__).parent / "data" / "prompts"
 VARIABLES = {
+    "choose": {"label": "dogs", "options": "0. cats\n1. dogs for $5"},
     "complete": {"words": "dog, puppy"},
     "detection": {"texts": "1. One dog.\n2. No $cat.", "label": "dogs", "n": 2},
     "detection_one": {"text": "One dog.", "label": "dogs"},
     "explain": {"fires": "10: One <<dog>>.\n3: The <<dogs>> ran.", "silent": "A cat.\nIt cost $5."},
     "fuzzing": {"texts": "1. One <<dog>>.\n2. No <<cat>>.", "label": "dogs", "n": 2},
     "fuzzing_one": {"text": "One <<dog>>.", "label": "dogs"},
+    "generate": {"label": "dogs for $5", "n": 3},
     "likelihood": {"text": "One dog."},
 }
 FOLDER_BODY = "## system\nBe brief.\n\n## user\nA {json} example\n\n## assistant\n[1]\n\n## user\n$text costs $$5\n"
@@ -135,16 +138,34 @@ def test_a_stray_dollar_is_refused() -> None:
 
 
 def solved_texts(prompt: Prompt) -> set[str]:
-    return {re.sub(r"^(\d+[.:]|Text:) |<<|>>", "", line) for turn in prompt.turns for line in turn.content.splitlines()}
+    return {
+        re.sub(r"^(\d+[.:]|Text:|Label:|Description:) |<<|>>", "", line)
+        for turn in prompt.turns
+        for line in turn.content.splitlines()
+    }
 
 
 def test_calibration_items_are_unlike_any_solved_example() -> None:
     known = {line for role, version in prompts.list_prompts() for line in solved_texts(prompts.load(role, version))}
-    labels = {line.removeprefix("Label: ") for line in known}
     cases = load_calibration_items()
     assert len(cases) >= 10
-    assert not labels & {case.label for case in cases}
+    assert not known & {case.label for case in cases}
     assert not known & {example.text for case in cases for example in case.examples}
+
+
+def test_solved_choices_have_ten_options_and_solved_texts_the_length_that_is_asked() -> None:
+    *solved, last = prompts.load("choose", 1).turns
+    asked = [turn.content.splitlines() for turn in solved if turn.role == "user"]
+    answers = [parse_choice(turn.content, 10) for turn in solved if turn.role == "assistant"]
+    assert len(set(answers)) == len(asked) == 3
+    assert all([line.split(".")[0] for line in lines[1:-1]] == list("0123456789") for lines in asked)
+    assert last.content.startswith("Options:\n$options\nDescription: ")
+    *solved, _ = prompts.load("generate", 1).turns
+    replies = [turn.content for turn in solved if turn.role == "assistant"]
+    counts = [int(re.findall(r"Write (\d+)", turn.content)[0]) for turn in solved if turn.role == "user"]
+    texts = [parse_texts(reply, 99) for reply in replies]
+    assert [len(written) for written in texts] == counts
+    assert all(8 <= len(text.split()) <= 25 for written in texts for text in written)
 
 
 def test_calibration_items_have_the_form_of_evidence() -> None:
