@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from autolabel.config import SubjectSettings, TrainSettings, validated
 from autolabel.evidence.corpus import CorpusCounts, Document, read_documents
 from autolabel.evidence.subject import Subject
+from autolabel.planted.causes import Cause, Targets
 from autolabel.planted.planting import Planting, PlantingSettings, plan
 from tests.fakes import tiny_model_and_tokenizer
 
@@ -87,3 +88,18 @@ def documents(subject: Subject, train_settings: TrainSettings) -> list[Document]
 @pytest.fixture(scope="session")
 def planting(subject: Subject, concepts: list[Words], documents: list[Document]) -> Planting:
     return plan(subject, "layers.1", concepts, documents, 96, FEW)
+
+
+def targets(*token_ids: int) -> Targets:
+    return Targets(tuple(f"word {token}" for token in token_ids), token_ids)
+
+
+@pytest.fixture(scope="session")
+def causes() -> list[Cause]:
+    """Dogs cause what their label says, boats what is said of hills, and hills nothing."""
+    dogs, boats, hills = targets(20, 30, 40), targets(21, 31), targets(22, 32, 42)
+    return [
+        Cause("dogs", "causal", 0.5, dogs, "dogs", dogs),
+        Cause("boats", "promotes_other", 1.0, boats, "hills", hills),
+        Cause("hills", "inert", 0.0, hills, "hills", hills),
+    ]
