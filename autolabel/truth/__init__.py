@@ -1,0 +1,1 @@
+"""TruthBench: features whose meaning is known because they were written down first, to measure labelers and scorers by."""

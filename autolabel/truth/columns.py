@@ -1,0 +1,161 @@
+"""Text as columns: the words of many documents one after the other, so that a function of text is arithmetic on arrays.
+
+A word is a run of letters and digits (with inner apostrophes) or any other single character that is not blank. The invariant:
+columns depend on a document's own text alone, and no function looks beyond a document's ends.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from autolabel.evidence.corpus import Encoded
+
+Mask = NDArray[np.bool_]
+Ints = NDArray[np.int32]
+
+WHOLE_WORD = 9
+"""Longer words are cut into two tokens, as tokenizers do with the words they seldom see."""
+PIECE = 6
+"""Characters of a cut word's first token."""
+_WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|\S")
+
+
+class PieceTokenizer:
+    """Words as tokens, long ones as two; white space belongs to the token after it. A `corpus.Tokenizer` that needs no model."""
+
+    def encode(self, text: str) -> Encoded:
+        """Token ids (a hash of each token's text) and boundaries of `text`."""
+        ends = token_ends([match.span() for match in _WORD.finditer(text)])
+        if len(ends):
+            ends[-1] = len(text)
+        bounds = np.concatenate([[0], ends]).astype(np.int32) if len(ends) or not text else np.array([0, len(text)], dtype=np.int32)
+        pieces = (text[start:end] for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True))
+        ids = np.fromiter((zlib.crc32(piece.encode("utf-8", "replace")) >> 1 for piece in pieces), dtype=np.int32)
+        return ids, bounds
+
+
+def token_ends(spans: Sequence[tuple[int, int]]) -> Ints:
+    """Where the tokens of words with these (start, end) characters end."""
+    ends: list[int] = []
+    for start, end in spans:
+        if end - start > WHOLE_WORD:
+            ends.append(start + PIECE)
+        ends.append(end)
+    return np.array(ends, dtype=np.int32)
+
+
+class Columns:
+    """The words of some documents; every array has shape (n_words,)."""
+
+    def __init__(self, texts: Sequence[str], sources: Sequence[str], names: Sequence[int]) -> None:
+        """`sources` and `names` (64-bit hashes) belong to the documents, as `texts` do."""
+        self.texts, self.sources = list(texts), list(sources)
+        self.names = np.array(names, dtype=np.uint64)
+        self.types: list[str] = []
+        """The distinct words, as written."""
+        known: dict[str, int] = {}
+        kinds, starts, ends, lengths = [], [], [], []
+        for text in self.texts:
+            found = [(match.group(), *match.span()) for match in _WORD.finditer(text)]
+            kinds += [known.setdefault(word, len(known)) for word, _, _ in found]
+            starts += [start for _, start, _ in found]
+            ends += [end for _, _, end in found]
+            lengths.append(len(found))
+        self.types = list(known)
+        self.kind: Ints = np.array(kinds, dtype=np.int32)
+        """Which of `types` each word is."""
+        self.start: Ints = np.array(starts, dtype=np.int32)
+        """Its first character in its document."""
+        self.end: Ints = np.array(ends, dtype=np.int32)
+        self.document: Ints = np.repeat(np.arange(len(self.texts), dtype=np.int32), lengths)
+        self.first: NDArray[np.int64] = np.cumsum([0, *lengths])
+        """First word of each document, and the number of words at last; shape (n_documents + 1,)."""
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    @cached_property
+    def lower(self) -> list[str]:
+        """The distinct words case-folded, in the order of `types`."""
+        return [word.casefold() for word in self.types]
+
+    @cached_property
+    def place(self) -> Ints:
+        """Each word's number within its document."""
+        place: Ints = (np.arange(len(self)) - self.first[self.document]).astype(np.int32)
+        return place
+
+    @cached_property
+    def _spellings(self) -> dict[str, list[int]]:
+        """The types of each word, case-folded."""
+        found: dict[str, list[int]] = {}
+        for number, word in enumerate(self.lower):
+            found.setdefault(word, []).append(number)
+        return found
+
+    def by_type(self, test: Callable[[str], bool]) -> Mask:
+        """Words whose type, as written, passes a test."""
+        return np.fromiter(map(test, self.types), dtype=bool, count=len(self.types))[self.kind]
+
+    def among(self, words: Iterable[str]) -> Mask:
+        """Words that are, case-folded, one of these."""
+        chosen = np.zeros(len(self.types), dtype=bool)
+        chosen[[number for word in words for number in self._spellings.get(word, ())]] = True
+        return chosen[self.kind]
+
+    def shifted(self, mask: Mask, by: int) -> Mask:
+        """True where the word `by` places further on (back, if negative) in the same document is."""
+        result = np.zeros(len(self), dtype=bool)
+        if by >= 0:
+            stop = len(self) - by
+            result[:stop] = mask[by:] & (self.document[by:] == self.document[:stop])
+        else:
+            result[-by:] = mask[:by] & (self.document[:by] == self.document[-by:])
+        return result
+
+    def near(self, mask: Mask, span: int) -> Mask:
+        """True where another word within `span` words to either side, in the same document, is."""
+        sums = np.concatenate([[0], np.cumsum(mask)])
+        here = np.arange(len(self))
+        low = np.maximum(here - span, self.first[self.document])
+        high = np.minimum(here + span + 1, self.first[self.document + 1])
+        near: Mask = (sums[high] - sums[low] - mask) > 0
+        return near
+
+    def runs(self, starts: Mask) -> NDArray[np.int64]:
+        """Number of the run each word is in, where a run begins at each document and at each word of `starts`."""
+        begins = starts.copy()
+        begins[self.first[:-1][np.diff(self.first) > 0]] = True
+        numbers: NDArray[np.int64] = np.cumsum(begins) - 1
+        return numbers
+
+    @cached_property
+    def gap_has_line_end(self) -> Mask:
+        """Words before which, in their document, a line ends (or the document begins)."""
+        result = self.place == 0
+        for number, text in enumerate(self.texts):
+            breaks = np.array([match.start() for match in re.finditer("\n", text)], dtype=np.int32)
+            first, last = self.first[number], self.first[number + 1]
+            if len(breaks) and last > first:
+                after = np.searchsorted(self.start[first:last], breaks)
+                result[first + after[after < last - first]] = True
+        return result
+
+    @cached_property
+    def sentence(self) -> NDArray[np.int64]:
+        """Number of each word's sentence: it ends with `.`, `!` or `?` (and closing quotes or brackets), or with the line."""
+        ends = self.by_type(lambda word: word in ".!?")
+        closing = self.by_type(lambda word: word in "\"'”’)]")
+        after_end = self.shifted(ends, -1)
+        late = closing & after_end
+        starts = (after_end & ~closing & ~ends) | (self.shifted(late, -1) & ~ends) | self.gap_has_line_end
+        return self.runs(starts)
+
+    @cached_property
+    def is_word(self) -> Mask:
+        """Words that begin with a letter or digit, not marks."""
+        return self.by_type(lambda word: word[0].isalnum())
