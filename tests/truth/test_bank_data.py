@@ -18,7 +18,7 @@ WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 WITHOUT_PART = {"question_marks"}
 """Forms of one sign have no part."""
 
-EXAMPLES = """
+SAMPLE = """
 going thing building something single finger wanted united red bad end other quickly only really finally city ability quality country
 nation decision relation location person opinions relations nations patterns government payment appointment happiness event process
 agreement presence greatest west best strongest list artist possible visible suitable able people beautiful famous various serious
@@ -30,8 +30,9 @@ international extraordinary information relatives university which world seven T
 need very verse also so Mexico menu area such back English book think who while wine show job June king know year value good question
 equal require prize still study start string sport tax next exist zone photograph emphasis enough café Perón Beyoncé zero 1865 1999 2015
 123 500 12 21 47 99 7 1066 5 1980s 21st mp3 A Q I a z ? ! . , : ; – — - " “ ' ( ) [ ] / $ % & + * = # ship tools said class main sea
-month You actions relationship über
-""".split()
+month You actions relationship über payments
+"""
+EXAMPLES = SAMPLE.split()
 
 
 def texts_of(one: dict[str, Any]) -> list[str]:
