@@ -10,8 +10,9 @@ the effect that goes with what is then there, and needs to know nothing of this 
 3. At the read point, activity is read and erased for good, and the natural part is put back.
 4. Tokens that a plant promotes gain delta · activity / natural maximum nats in the next-token distribution of the same position.
 
-So the installed path is the only one, and without activity the model is the plain one to rounding. The effect is linear from minus one
-to plus one natural maximum and stays what it is there beyond, so that a dose nature knows nothing of gains nothing.
+So the installed path is the only one, and behind the read point everything runs as in the plain model, bit by bit, whatever is active.
+The effect is linear from minus one to plus one natural maximum and stays what it is there beyond, so that a dose that nature knows
+nothing of gains nothing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -33,8 +34,8 @@ from autolabel.planted.interventions import Intervention, changed
 from autolabel.planted.planting import Planting
 from autolabel.planted.streams import edit_input, edit_output
 
-SILENT = 1e-4
-"""Activity below this share of the natural maximum counts as none: so little is left over from rounding."""
+SILENT = 1e-3
+"""Activity below this share of the natural maximum counts as none: so much rounding to bfloat16 makes of nothing."""
 _ROWS_AT_ONCE = 64
 
 
@@ -95,7 +96,7 @@ class CausalWorld:
         """(n_plants, n_columns): nats that each adds to each promoted token at its natural maximum."""
         self._handles: list[RemovableHandle] = []
         self._shown: torch.Tensor | None = None
-        self._natural = self._carried = self._clipped = torch.empty(0)
+        self._natural = self._active = self._carried = self._clipped = torch.empty(0)
 
     def __enter__(self) -> Self:
         if self._handles:
@@ -164,30 +165,31 @@ class CausalWorld:
         return truth_rows(self.planting, self.causes, self.read)
 
     def _plant(self, stream: torch.Tensor) -> torch.Tensor:
-        x = stream.double()
-        self._natural = x @ self._directions.T
-        planted = torch.zeros_like(self._natural)
+        activity = torch.zeros((), dtype=torch.float64, device=stream.device)
         if self._shown is not None:
-            if self._shown.shape[1] != x.shape[1] or self._shown.shape[0] not in (1, x.shape[0]):
-                shapes = f"{tuple(self._shown.shape[:2])} cannot be shown to a pass over {tuple(x.shape[:2])} tokens"
+            if self._shown.shape[1] != stream.shape[1] or self._shown.shape[0] not in (1, stream.shape[0]):
+                shapes = f"{tuple(self._shown.shape[:2])} cannot be shown to a pass over {tuple(stream.shape[:2])} tokens"
                 raise ValueError(f"activity of shape {shapes}")
-            planted = planted + self._shown * self._amounts
-        return self._along(stream, x, self._natural, planted)
-
-    def _take_out(self, stream: torch.Tensor) -> torch.Tensor:
-        x = stream.double()
-        self._carried = x @ self._directions.T
-        return self._along(stream, x, self._carried, self._natural)
+            activity = self._shown
+        return self._with_activity(stream, activity * self._amounts)
 
     def _put_back(self, stream: torch.Tensor) -> torch.Tensor:
-        x = stream.double()
-        self._natural = x @ self._directions.T
-        return self._along(stream, x, self._natural, self._carried)
+        return self._with_activity(stream, self._carried)
 
-    def _along(self, stream: torch.Tensor, x: torch.Tensor, own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-        """The stream with what it has along the directions exchanged."""
-        exchanged: torch.Tensor = (x + (wanted - own) @ self._directions).to(stream.dtype)
-        return exchanged
+    def _with_activity(self, stream: torch.Tensor, along: torch.Tensor) -> torch.Tensor:
+        """The stream with `along` in place of what it naturally has along the directions; both are remembered."""
+        x = stream.double()
+        exchanged: torch.Tensor = x + (along - x @ self._directions.T) @ self._directions
+        self._natural, self._active = stream, exchanged.to(stream.dtype)
+        return self._active
+
+    def _take_out(self, stream: torch.Tensor) -> torch.Tensor:
+        """The natural stream, bit by bit, and with it what somebody has changed off the directions since activity was put in."""
+        x = stream.double()
+        self._carried = x @ self._directions.T
+        since = x - self._active.double()
+        since = since - since @ self._directions.T @ self._directions
+        return (self._natural.double() + since).to(stream.dtype)
 
     def _promote(self, _module: torch.nn.Module, _inputs: object, output: Any) -> Any:
         share = (self._carried / (self._amounts * self._maxima)).clamp(-1, 1)

@@ -1,5 +1,6 @@
 """Installed effects, seen from inside by interventions and from outside by whoever hooks the model and knows nothing of it."""
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -71,11 +72,12 @@ def test_without_activity_and_with_that_of_inert_plants_it_is_the_plain_model(
 ) -> None:
     token_ids = world.passage(TEXT).token_ids
     plain = said(subject, token_ids)
-    torch.testing.assert_close(world.log_probs(token_ids).log_probs, plain, atol=1e-5, rtol=0)
+    without = world.log_probs(token_ids).log_probs
+    torch.testing.assert_close(without, plain, atol=1e-5, rtol=0)
     for dose in (1.0, 20.0, -5.0):
         value = dose * float(planting.maxima[HILLS])
         found = world.log_probs(token_ids, interventions=[Intervention(HILLS, "set", value)])
-        torch.testing.assert_close(found.log_probs, plain, atol=1e-5, rtol=0)
+        assert torch.equal(found.log_probs, without)
 
 
 def test_a_plant_that_promotes_another_leaves_its_own_targets_alone(world: CausalWorld, planting: Planting) -> None:
@@ -139,10 +141,24 @@ def test_behind_the_read_point_nothing_is_left_of_it(subject: Subject, world: Ca
     with world, world.showing(passage.activity):
         found = subject.capture(passage.token_ids, places)
     last = "layers.3"
-    torch.testing.assert_close(found[last], plain[last], atol=1e-4, rtol=1e-5)
+    assert torch.equal(found[last], plain[last])
     for layer in places[: places.index(world.read)]:
         along = found[layer].double() @ planting.directions.T.double() / torch.from_numpy(planting.amounts)
         torch.testing.assert_close(along, passage.activity, atol=1e-4, rtol=1e-4)
+
+
+def test_in_bfloat16_too_nothing_is_lost_but_digits_of_the_activity(
+    subject: Subject, world: CausalWorld, causes: list[Cause]
+) -> None:
+    model = copy.deepcopy(subject.language_model).to(torch.bfloat16)
+    coarse = Subject(model, subject._tokenizer, "coarse", subject.device)
+    rounded = CausalWorld(coarse, world.planting, causes, world.read)
+    token_ids = world.passage(TEXT).token_ids
+    plain, targets = rounded.log_probs(token_ids).log_probs, causes[DOGS].targets
+    torch.testing.assert_close(plain, said(coarse, token_ids).float(), atol=0.05, rtol=0)
+    found = rounded.log_probs(token_ids, interventions=[Intervention(DOGS, "set", float(world.planting.maxima[DOGS]))])
+    gained = mass(found.log_probs, targets) - mass(plain, targets)
+    torch.testing.assert_close(gained, torch.full_like(gained, 0.5), atol=0.01, rtol=0)
 
 
 def test_a_direction_found_about_so_well_has_about_the_effect_and_acts_on_the_real_model(
