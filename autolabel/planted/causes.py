@@ -69,8 +69,13 @@ class Cause:
 
 
 def first_tokens(subject: Subject, words: Sequence[str]) -> Targets:
-    """The token that each word begins with where it follows a blank."""
-    found = {int(subject.encode(f" {word.strip()}")[0][0]) for word in words if word.strip()}
+    """The token that each word begins with where it follows a blank; words of which that is a mere blank (some numbers) have none."""
+    found = set()
+    for word in words:
+        text = f" {word.strip()}"
+        token_ids, bounds = subject.encode(text)
+        if text[bounds[0] : bounds[1]].strip():
+            found.add(int(token_ids[0]))
     return Targets(tuple(words), tuple(sorted(found)))
 
 
@@ -89,10 +94,10 @@ def deal_causes(
     Raises:
         DataError: a label has no words, or shares target tokens with all others.
     """
-    lacking = [label for label in planting.labels if not any(word.strip() for word in words.get(label, ()))]
+    targets = {label: first_tokens(subject, words.get(label, ())) for label in planting.labels}
+    lacking = [label for label, found in targets.items() if not found.token_ids]
     if lacking:
-        raise DataError(f"the concept '{lacking[0]}' has no target words; every planted concept needs at least one")
-    targets = {label: first_tokens(subject, words[label]) for label in planting.labels}
+        raise DataError(f"'{lacking[0]}' has no word that begins with a token of its own; every planted concept needs at least one")
     order = np.random.default_rng(seed).permutation(len(planting.labels)).tolist()
     found: dict[str, Cause] = {}
     for turn, place in enumerate(order):

@@ -14,9 +14,10 @@ WORDS = {"dogs": ["bark", "walk"], "boats": ["sail"], "hills": ["zigzag", "high"
 
 
 def test_targets_are_the_first_tokens_of_words_behind_a_blank(subject: Subject) -> None:
-    found = first_tokens(subject, ["walk", " walk", "bark", ""])
-    assert set(found.token_ids) == {int(subject.encode(f" {word}")[0][0]) for word in ("walk", "bark")}
+    found = first_tokens(subject, ["dog", " dog", "boat", "", "zigzag"])
+    assert set(found.token_ids) == {int(subject.encode(f" {word}")[0][0]) for word in ("dog", "boat")}
     assert found.token_ids == tuple(sorted(found.token_ids))
+    assert subject.encode(" zigzag")[1][:2].tolist() == [0, 1]  # a mere blank, which says nothing of the word
 
 
 def test_effects_are_dealt_out_in_turn_by_seed(subject: Subject, planting: Planting) -> None:
@@ -34,7 +35,7 @@ def test_effects_are_dealt_out_in_turn_by_seed(subject: Subject, planting: Plant
 
 
 def test_a_label_without_words_or_unlike_no_other_is_refused(subject: Subject, planting: Planting) -> None:
-    with pytest.raises(DataError, match="'boats' has no target words"):
+    with pytest.raises(DataError, match="'boats' has no word that begins with a token of its own"):
         deal_causes(subject, planting, WORDS | {"boats": [" "]})
     same = {label: ["walk"] for label in WORDS}
     with pytest.raises(DataError, match="every other concept has target tokens in common with"):

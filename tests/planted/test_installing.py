@@ -11,7 +11,7 @@ from autolabel.planted.installing import causal_world
 from autolabel.planted.interventions import Intervention
 from autolabel.planted.planting import PlantingSettings
 
-WORDS = {"dogs": ["bark"], "boats": ["sail"], "hills": ["zigzag"]}
+WORDS = {"dogs": ["walk"], "boats": ["sail"], "hills": ["high"]}
 EFFECTS: list[tuple[Kind, float]] = [("causal", 0.5), ("inert", 0.0), ("promotes_other", 1.0)]
 FEW = PlantingSettings(n_components=4, seed=2)
 
@@ -33,4 +33,4 @@ def test_what_the_truth_says_is_what_happens(subject: Subject, documents: list[D
 def test_a_concept_that_never_fires_is_refused(subject: Subject, documents: list[Document], concepts: list[Any]) -> None:
     never = replace(concepts[0], label="never", words=("zebra",))
     with pytest.raises(DataError, match="'never' fires nowhere in the text"):
-        causal_world(subject, "layers.0", [*concepts, never], WORDS | {"never": ["stripe"]}, documents[:20], 96, FEW)
+        causal_world(subject, "layers.0", [*concepts, never], WORDS | {"never": ["the"]}, documents[:20], 96, FEW)
