@@ -4,7 +4,7 @@ The invariant: the directions are orthogonal to each other, to the mean of the s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -31,7 +31,7 @@ class PlantingSettings:
     seed: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Planting:
     """Directions in the residual stream of a model, one per concept."""
 
@@ -48,7 +48,7 @@ class Planting:
     """(n_concepts,): median activation of each concept where it fires, 1 for one that never did."""
     maxima: NDArray[np.float64]
     """(n_concepts,): greatest activation of each concept on the text that was measured, 0 for one that never fired."""
-    activations: Activations = field(compare=False)
+    activations: Activations
     """What the concepts do on documents."""
 
     @property

@@ -114,6 +114,7 @@ class CausalWorld:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        self._natural = self._active = torch.empty(0)
 
     @contextmanager
     def showing(self, activity: torch.Tensor) -> Iterator[None]:
