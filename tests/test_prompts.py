@@ -27,6 +27,13 @@ VARIABLES = {
     "fuzzing_one": {"text": "One <<dog>>.", "label": "dogs"},
     "generate": {"label": "dogs for $5", "n": 3},
     "likelihood": {"text": "One dog."},
+    "peer_delphi_detection": {"examples": "Example 0: One dog.\nExample 1: No $cat.", "label": "dogs"},
+    "peer_delphi_explain": {"examples": 'Example 1: One <<dog>>.\nActivations: (" dog" : 10)'},
+    "peer_delphi_fuzz": {"examples": "Example 0: One <<dog>>.\nExample 1: No <<$cat>>.", "label": "dogs"},
+    "peer_neuronpedia": {"after": ".\nran", "tokens": "dog\ndogs", "texts": "One dog.\nThe dogs ran for $5."},
+    "peer_neuronpedia_score": {"record": '{"activations":[{"token":"dog","activation":10}],"explanation":"dogs"}'},
+    "peer_saebench": {"examples": "1. One <<dog>>.\n2. The <<dogs>> ran for $5."},
+    "peer_saebench_score": {"sample": "1, 2", "label": "dogs", "examples": "1. One dog.\n2. No $cat."},
 }
 FOLDER_BODY = "## system\nBe brief.\n\n## user\nA {json} example\n\n## assistant\n[1]\n\n## user\n$text costs $$5\n"
 
