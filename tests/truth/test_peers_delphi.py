@@ -3,10 +3,12 @@
 import asyncio
 import re
 
+import numpy as np
 import pytest
 
 from autolabel.errors import EndpointError
 from autolabel.records import ChatRequest, Purpose
+from autolabel.truth.nuisances import Firing
 from autolabel.truth.peers.base import PeerScore
 from autolabel.truth.peers.delphi import ALWAYS_MARKED, Delphi, wrong_marks
 from autolabel.truth.peers.excerpts import Excerpt
@@ -103,9 +105,25 @@ def test_nothing_answered_is_no_score() -> None:
 
 
 def test_an_incomplete_last_pack_is_lost_as_in_delphi() -> None:
+    tokens = world().tile_first[:-47]
+    dense = Firing(tokens, np.arange(1, len(tokens) + 1, dtype=np.float32))
+    llm = FakeLLM(lambda request: str([1] * len(lines(request))))
+    found = asyncio.run(Delphi(world(), [dense], llm, "evidence", "sae", 0).score(0, "all", PURPOSE))
+    assert [len(lines(request)) for request in llm.requests] == [5] * 19 + [2]
+    assert (found.n_examples, found.n_failed) == (97, 2)
+
+
+def test_a_feature_without_tenths_has_nothing_to_be_scored_on() -> None:
     found = score(delphi(FakeLLM(oracle), min_examples=5), SELDOM)
-    assert found.value is None
-    assert found.n_examples == 50
+    assert (found.value, found.n_examples) == (None, 50)
+
+
+def test_firing_and_silent_examples_are_mixed() -> None:
+    llm = FakeLLM(oracle)
+    score(delphi(llm))
+    firing = [sum("dog" in line for line in lines(request)) for request in llm.requests]
+    assert sum(firing) == 50
+    assert sum(0 < n < 5 for n in firing) > 12
 
 
 def test_an_endpoint_that_fails_ends_the_run() -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import dataclasses
 
+import numpy as np
 import pytest
 
 from autolabel.records import Example, Label, Purpose, Stratum
 from autolabel.scorers.rule import RuleScorer
+from autolabel.truth.nuisances import Firing
 from autolabel.truth.peers.excerpts import Reader
 from autolabel.truth.peers.leak import leak_rows, mean
 from autolabel.truth.peers.memoriser import RareWords, on_exam, on_tiles
@@ -32,6 +34,15 @@ def test_it_holds_the_rare_words_of_shown_tiles_and_no_trigger(words: RareWords)
     assert all(word in text for word in weights)
     assert not {"dog", *FILLER} & set(weights)
     assert set(weights.values()) == {1.0}
+
+
+def test_a_rare_word_that_fires_is_a_trigger_and_not_memory(words: RareWords) -> None:
+    text = world()
+    rare = {number for number, token in enumerate(text.token_types) if token.startswith(" n") and "x" in token}
+    token = next(t for t in range(text.n_tokens) if text.tile_of_token[t] >= 0 and int(text.token_kind[t]) in rare)
+    tile, word = int(text.tile_of_token[token]), text.token_types[text.token_kind[token]].strip()
+    assert word in words.memorise(firings()[OFTEN], [tile])["weights"]
+    assert word not in words.memorise(Firing(np.array([token]), np.ones(1, dtype=np.float32)), [tile])["weights"]
 
 
 def test_rarer_words_weigh_more(words: RareWords) -> None:

@@ -48,6 +48,11 @@ def test_the_last_token_of_a_document_has_none_after_it() -> None:
     llm = FakeLLM(["Explanation: ends"])
     asyncio.run(peer(llm, firing).label(0))
     assert llm.requests[0].messages[-1].content.startswith("TOKENS AFTER\n\n\n\nTOP TOKENS\n")
+    before = Firing(text.first_token[1:2] - 2, firings()[OFTEN].values[:1])
+    llm = FakeLLM(["Explanation: almost ends"])
+    asyncio.run(peer(llm, before).label(0))
+    last = text.documents[0].text.split()[-1]
+    assert llm.requests[0].messages[-1].content.startswith(f"TOKENS AFTER\n{last}\n")
 
 
 def test_a_judge_who_knows_scores_one_in_thirty_calls() -> None:

@@ -85,6 +85,17 @@ def test_weaker_windows_are_drawn_by_squared_activation() -> None:
     assert windows.least == pytest.approx(0.6)
 
 
+def test_the_strongest_windows_keep_their_distance() -> None:
+    firing = firings()[OFTEN]
+    tokens = np.sort(np.concatenate([firing.tokens, firing.tokens + 4]))
+    values = np.arange(len(tokens), 0, -1).astype(np.float32)
+    windows = peer(FakeLLM([]), Firing(tokens, values))._windows(0)
+    every = [*windows.shown, *(one for one, active in windows.tested if active)]
+    centres = sorted(one.first + 10 for one in every if one.activations[10] > values[24])
+    assert len(centres) == 12
+    assert min(np.diff(centres)) > 10
+
+
 def test_what_is_asked_follows_from_the_seed() -> None:
     def asked(seed: int) -> list[ChatRequest]:
         llm = FakeLLM(["None", "activates on dogs"])
