@@ -107,7 +107,7 @@ def test_nothing_answered_is_no_score() -> None:
 def test_an_incomplete_last_pack_is_lost_as_in_delphi() -> None:
     tokens = world().tile_first[:-47]
     dense = Firing(tokens, np.arange(1, len(tokens) + 1, dtype=np.float32))
-    llm = FakeLLM(lambda request: str([1] * len(lines(request))))
+    llm = FakeLLM(lambda request: "[1,1,1,1,1]")
     found = asyncio.run(Delphi(world(), [dense], llm, "evidence", "sae", 0).score(0, "all", PURPOSE))
     assert [len(lines(request)) for request in llm.requests] == [5] * 19 + [2]
     assert (found.n_examples, found.n_failed) == (97, 2)
