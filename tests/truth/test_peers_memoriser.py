@@ -11,7 +11,7 @@ from autolabel.scorers.rule import RuleScorer
 from autolabel.truth.nuisances import Firing
 from autolabel.truth.peers.excerpts import Reader
 from autolabel.truth.peers.leak import leak_rows, mean
-from autolabel.truth.peers.memoriser import RareWords, on_exam, on_tiles
+from autolabel.truth.peers.memoriser import RareWords, memoriser_label, on_exam, on_tiles
 from tests.truth.peers_world import FILLER, OFTEN, SELDOM, firings, world
 
 
@@ -43,6 +43,18 @@ def test_a_rare_word_that_fires_is_a_trigger_and_not_memory(words: RareWords) ->
     tile, word = int(text.tile_of_token[token]), text.token_types[text.token_kind[token]].strip()
     assert word in words.memorise(firings()[OFTEN], [tile])["weights"]
     assert word not in words.memorise(Firing(np.array([token]), np.ones(1, dtype=np.float32)), [tile])["weights"]
+
+
+def test_windows_are_memorised_without_their_left_context(words: RareWords) -> None:
+    first, second, *_ = (word for word in words.of_tile(7) if word.startswith("n") and word != "noon")
+    whole = example(f"{first} cat {second} zebra", "firing", 0)
+    window = dataclasses.replace(whole, n_context_tokens=1)
+    assert set(words.memorise_windows(firings()[OFTEN], [whole])["weights"]) == {first, second}
+    memory = words.memorise_windows(firings()[OFTEN], [window])
+    assert set(memory["weights"]) == {second}
+    label = memoriser_label("evidence", "sae", 3, memory)
+    assert (label.status, label.method, label.feature_index, label.predicate) == ("ok", "memoriser", 3, memory)
+    assert label.label_id != memoriser_label("evidence", "sae", 3, {"kind": "words", "weights": {}}).label_id
 
 
 def test_rarer_words_weigh_more(words: RareWords) -> None:

@@ -44,6 +44,8 @@ def test_a_reply_without_explanation_is_no_label(reply: str, status: str) -> Non
         ("This neuron activates on names of dogs.", "names of dogs"),
         ("activates on cats? No: it activates on dogs", "dogs"),
         ("names of dogs", "names of dogs"),
+        ("Neurons activate on dogs", "dogs"),
+        ("\nThis neuron activates on dogs.\nThis neuron activates on tools", "dogs"),
     ],
 )
 def test_what_it_activates_on(reply: str, label: str) -> None:

@@ -3,7 +3,7 @@
 It names no word on which the feature fires, so it holds whatever else came with the shown windows: names, numbers, odd spellings.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from autolabel.hashing import content_id
 from autolabel.metrics import auroc
 from autolabel.ranking import Exam
-from autolabel.records import Example
+from autolabel.records import Example, Label
 from autolabel.scorers.rule import rule_value
 from autolabel.truth.nuisances import Firing
 from autolabel.truth.world import World
+from autolabel.words import words_of
 
 RARE_SHARE = 5e-4
 """Share of all tiles that may hold a word that counts as rare."""
@@ -56,14 +58,20 @@ class RareWords:
         low, high = np.searchsorted(self._tile, [tile, tile + 1])
         return [self._words[word] for word in self._word[low:high].tolist()]
 
-    def memorise(self, firing: Firing, shown: Sequence[int]) -> dict[str, Any]:
+    def memorise(self, firing: Firing, shown: Iterable[int]) -> dict[str, Any]:
         """The predicate of a memoriser that is shown these tiles: their rare words, the rarer the heavier, no word that ever fires."""
+        return self._memory(firing, {word for tile in shown for word in self.of_tile(tile)})
+
+    def memorise_windows(self, firing: Firing, shown: Iterable[Example]) -> dict[str, Any]:
+        """The same of a memoriser that is shown windows of an evidence set; their left context is not memorised."""
+        return self._memory(firing, {word for one in shown for word in words_of(one)[one.n_context_tokens :]})
+
+    def _memory(self, firing: Firing, words: Set[str]) -> dict[str, Any]:
         most = max(RARE_SHARE * self._world.n_tiles, 1.0)
-        fired = self._fired(firing)
-        words = {word for tile in shown for word in self.of_tile(tile)} - fired
-        counts = {word: int(self._n_tiles_of[self._number[word]]) for word in words}
         top = np.log(max(self._world.n_tiles, 2))
-        weights = {word: round(float(1 - np.log(n) / top), 6) for word, n in sorted(counts.items()) if n <= most}
+        known = sorted(word for word in words - self._fired(firing) if word in self._number)
+        counts = {word: int(self._n_tiles_of[self._number[word]]) for word in known}
+        weights = {word: round(float(1 - np.log(n) / top), 6) for word, n in counts.items() if 0 < n <= most}
         return {"kind": "words", "weights": weights}
 
     def values(self, predicate: Mapping[str, Any], tiles: Sequence[int]) -> list[float]:
@@ -80,6 +88,21 @@ class RareWords:
         places, columns = self._world.places, self._world.columns
         words = np.searchsorted(places.first, firing.tokens, side="right") - 1
         return {self._words[number] for number in np.unique(self._of_type[columns.kind[words[words >= 0]]]).tolist()}
+
+
+def memoriser_label(evidence_set_id: str, sae_id: str, feature: int, predicate: Mapping[str, Any]) -> Label:
+    """A memoriser's predicate as a label of its own, for whatever scores labels by their rules."""
+    return Label(
+        label_id=content_id("label", [evidence_set_id, feature, "memoriser", predicate]),
+        evidence_set_id=evidence_set_id,
+        sae_id=sae_id,
+        feature_index=feature,
+        status="ok",
+        method="memoriser",
+        text="rare words of the windows shown",
+        predicate=predicate,
+        origin="baseline",
+    )
 
 
 def on_tiles(words: RareWords, predicate: Mapping[str, Any], firing: Sequence[int], silent: Sequence[int]) -> Reading:

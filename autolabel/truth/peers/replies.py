@@ -14,7 +14,7 @@ MAX_CHARACTERS = 600
 
 _EXPLANATION = re.compile(r"\[?\bexplanation\b\]?\**\s*:\s*\**", re.I)
 _METHOD = re.compile(r"\bmethod \d", re.I)
-_ACTIVATES = re.compile(r"\b(?:activates|fires) on\b:?", re.I)
+_ACTIVATES = re.compile(r"\b(?:activates?|fires?) on\b:?", re.I)
 _MATCH = re.compile(r"""["']?match["']?\s*:\s*["']?(true|false)\b""", re.I)
 _ARRAY = re.compile(r"\[.*?\]", re.DOTALL)
 
@@ -36,13 +36,16 @@ def explanation(text: str) -> str:
 
 
 def activates_on(text: str) -> str:
-    """The label after the last "activates on" of a reply; the whole reply where it does not say so.
+    """The label after the last "activates on" of a reply's first line; the whole line where it does not say so.
+
+    The protocol cuts replies after 30 tokens, which leaves of one that goes on and on little but its first line.
 
     Raises:
         ModelResponseError: `unparsable` for nothing, `refused`.
     """
-    found = list(_ACTIVATES.finditer(text))
-    return _label(text[found[-1].end() :] if found else text)
+    line = text.strip().partition("\n")[0]
+    found = list(_ACTIVATES.finditer(line))
+    return _label(line[found[-1].end() :] if found else line)
 
 
 def first_array(text: str, n: int) -> list[bool]:

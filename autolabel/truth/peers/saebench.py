@@ -2,8 +2,9 @@
 
 Kept as they are there: strongest windows without overlap, others drawn by squared activation among what is weaker than those, random
 windows that count as silent unseen, one reply for all fourteen, an example answer that gives away how many fire, plain accuracy, to which
-"None" comes at .71; a reply that is no list is dropped. Unlike there: documents are not cut into rows of 128 tokens, replies may have 60
-tokens instead of 30 and 33 (here a reply that was cut off is no reply), neighbouring active tokens share a mark.
+"None" comes at .71; a reply that is no list is dropped. Unlike there: documents are not cut into rows of 128 tokens, neighbouring active
+tokens share a mark, and replies may be longer than 30 and 33 tokens, because here one that was cut off is no reply: of a label the first
+line counts.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ TESTED = STRONGEST - STRONGEST_SHOWN + WEIGHTED - WEIGHTED_SHOWN + RANDOM
 ACTIVE_SHARE = 0.01
 """Share of the largest activation in the strongest windows above which a token is active."""
 TEMPERATURE = 1.0
-_MAX_TOKENS = 60
+_LABEL_TOKENS, _ANSWER_TOKENS = 200, 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class SaeBench(ProtocolPeer):
     def _label_request(self, feature: int, shown: Sequence[Excerpt]) -> ChatRequest:
         least = self._windows(feature).least
         lines = numbered(mark(one.tokens, one.above(least)) for one in shown)
-        return asked(prompts.load("peer_saebench"), _MAX_TOKENS, TEMPERATURE, examples=lines)
+        return asked(prompts.load("peer_saebench"), _LABEL_TOKENS, TEMPERATURE, examples=lines)
 
     def _read_label(self, text: str) -> str:
         return activates_on(text)
@@ -107,7 +108,7 @@ class SaeBench(ProtocolPeer):
         sample = sorted(self._random(feature, "sample").sample(range(1, TESTED + 1), TESTED - RANDOM))
         request = asked(
             prompts.load("peer_saebench_score"),
-            _MAX_TOKENS,
+            _ANSWER_TOKENS,
             TEMPERATURE,
             sample=", ".join(map(str, sample)),
             label=text,
