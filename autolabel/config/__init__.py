@@ -1,5 +1,6 @@
 """Settings of a run, as a TOML file holds them; every field says what it does."""
 
+from autolabel.config.benchmark import TruthSettings, truth_corpus
 from autolabel.config.collecting import EngineSettings, EvidenceSettings
 from autolabel.config.inputs import (
     HUB_PREFIX,
@@ -36,6 +37,8 @@ __all__ = [
     "TextSource",
     "TrainSettings",
     "TrainingSettings",
+    "TruthSettings",
     "read_settings",
+    "truth_corpus",
     "validated",
 ]

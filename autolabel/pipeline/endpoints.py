@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from autolabel.config import BudgetSettings, LlmSettings, Settings
+from autolabel.config import BudgetSettings, LlmSettings, Settings, TruthSettings
 from autolabel.errors import ConfigError
 from autolabel.llm.batch_log import OpenBatch
 from autolabel.llm.budget import Budget, Charge
@@ -16,12 +16,17 @@ from autolabel.llm.endpoint import OpenAIChat
 from autolabel.llm.prices import Price, Prices
 from autolabel.llm.tokens import Counter
 from autolabel.parts import locate
+from autolabel.records import CallStore
 from autolabel.store.ledger import newest_probe, open_batches, spent
 from autolabel.store.run_store import RunStore
 
 
-def connect_llms(settings: Settings, store: RunStore) -> tuple[OpenAIChat | None, OpenAIChat | None]:
+def connect_llms(
+    settings: Settings | TruthSettings, store: RunStore, calls: CallStore | None = None
+) -> tuple[OpenAIChat | None, OpenAIChat | None]:
     """The LLM that proposes labels and the one that judges them, which may be the same; neither is spoken to yet.
+
+    Replies are kept in `store`, through `calls` where that is given.
 
     Raises:
         ConfigError: money is limited, and what a model costs is unknown.
@@ -31,12 +36,13 @@ def connect_llms(settings: Settings, store: RunStore) -> tuple[OpenAIChat | None
     prices = Prices.load(Path(settings.budget.prices) if settings.budget.prices else None)
     budget = budget_of(settings, store)
     chat, judge = (
-        None if llm is None else _connect(llm, settings.budget, prices, budget, store) for llm in (settings.llm, settings.judge)
+        None if llm is None else _connect(llm, settings.budget, prices, budget, store, calls or store)
+        for llm in (settings.llm, settings.judge)
     )
     return chat, judge or chat
 
 
-def budget_of(settings: Settings, store: RunStore) -> Budget:
+def budget_of(settings: Settings | TruthSettings, store: RunStore) -> Budget:
     """The budget of the settings, less what earlier runs of the same job have spent."""
     before = spent(store.database, settings.job_hash)
     limits = settings.budget
@@ -48,7 +54,9 @@ def budget_of(settings: Settings, store: RunStore) -> Budget:
     )
 
 
-def _connect(llm: LlmSettings, limits: BudgetSettings, prices: Prices, budget: Budget, store: RunStore) -> OpenAIChat:
+def _connect(
+    llm: LlmSettings, limits: BudgetSettings, prices: Prices, budget: Budget, store: RunStore, calls: CallStore
+) -> OpenAIChat:
     endpoint_id = endpoint_id_of(llm)
     price = prices.price_of(without_secrets(llm.base_urls[0]), llm.model)
     if limits.max_usd is not None:
@@ -61,7 +69,7 @@ def _connect(llm: LlmSettings, limits: BudgetSettings, prices: Prices, budget: B
 
     return connect(
         llm,
-        store,
+        calls,
         budget=budget,
         price=price,
         can=None if known is None else Capabilities.from_json(known["capabilities"]),

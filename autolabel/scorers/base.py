@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from autolabel.hashing import content_id
 from autolabel.records import AnswerMode, Example, Label, Prediction, Purpose, ScorerName
@@ -12,7 +12,8 @@ from autolabel.records import AnswerMode, Example, Label, Prediction, Purpose, S
 class ScorerInfo:
     """What a scorer is, for stored rows; `config_hash` covers everything that can change its predictions."""
 
-    name: ScorerName
+    name: ScorerName | Literal["truth", "recovery", "delphi", "delphi_fuzz", "neuronpedia", "saebench"]
+    """A scorer of runs, or one of the benchmark's alone."""
     judge: str
     """The model that judges, or `rule`."""
     answer_mode: AnswerMode

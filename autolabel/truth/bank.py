@@ -13,6 +13,18 @@ from autolabel.truth.predicates import AnyOf, Both, Pattern, Place, Predicate, W
 
 NearKind = Literal["broader", "narrower", "sibling", "context_dropped"]
 NEAR_KINDS: tuple[NearKind, ...] = ("broader", "narrower", "sibling", "context_dropped")
+WITHOUT_TOPIC = frozenset(
+    {"pronouns", "auxiliaries", "negation", "linking", "determiners", "prepositions", "stance", "time_adverbs"}
+) | {
+    "numbers",
+    "calendar",
+    "speech",
+    "mind",
+    "motion",
+    "change",
+    "qualities",
+}
+"""Groups of words that no text is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,11 @@ class Group:
     key: str
     label: str
     sets: tuple[WordSet, ...]
+
+    @property
+    def is_topical(self) -> bool:
+        """Whether a text can be about it."""
+        return self.key not in WITHOUT_TOPIC
 
     @property
     def words(self) -> tuple[str, ...]:

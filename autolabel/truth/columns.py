@@ -80,8 +80,8 @@ class Columns:
 
     @cached_property
     def lower(self) -> list[str]:
-        """The distinct words case-folded, in the order of `types`."""
-        return [word.casefold() for word in self.types]
+        """The distinct words case-folded and with straight apostrophes, in the order of `types`."""
+        return [word.casefold().replace("’", "'") for word in self.types]
 
     @cached_property
     def place(self) -> Ints:
@@ -99,13 +99,40 @@ class Columns:
 
     def by_type(self, test: Callable[[str], bool]) -> Mask:
         """Words whose type, as written, passes a test."""
-        return np.fromiter(map(test, self.types), dtype=bool, count=len(self.types))[self.kind]
+        passes = np.fromiter(map(test, self.types), dtype=bool, count=len(self.types))
+        marks: Mask = passes[self.kind]
+        return marks
 
     def among(self, words: Iterable[str]) -> Mask:
-        """Words that are, case-folded, one of these."""
-        chosen = np.zeros(len(self.types), dtype=bool)
-        chosen[[number for word in words for number in self._spellings.get(word, ())]] = True
-        return chosen[self.kind]
+        """Words that are, folded as in `lower`, one of these."""
+        marks = np.zeros(len(self), dtype=bool)
+        for number in self._types_of(words):
+            marks[self._places[self._bounds[number] : self._bounds[number + 1]]] = True
+        return marks
+
+    def count(self, words: Iterable[str]) -> int:
+        """How many words are, folded as in `lower`, one of these."""
+        numbers = self._types_of(words)
+        return int(sum(self._bounds[number + 1] - self._bounds[number] for number in numbers))
+
+    def _types_of(self, words: Iterable[str]) -> list[int]:
+        return [number for word in words for number in self._spellings.get(word, ())]
+
+    @cached_property
+    def _places(self) -> NDArray[np.int64]:
+        """All words by type."""
+        return np.argsort(self.kind, kind="stable")
+
+    @cached_property
+    def _bounds(self) -> NDArray[np.int64]:
+        """Where each type begins among `_places`."""
+        bounds: NDArray[np.int64] = np.concatenate([[0], np.cumsum(np.bincount(self.kind, minlength=len(self.types)))])
+        return bounds
+
+    @cached_property
+    def is_long(self) -> Mask:
+        """Words of at least five letters and nothing else: those that carry content."""
+        return self.by_type(lambda word: len(word) >= 5 and word.isalpha())
 
     def shifted(self, mask: Mask, by: int) -> Mask:
         """True where the word `by` places further on (back, if negative) in the same document is."""
@@ -117,13 +144,14 @@ class Columns:
             result[-by:] = mask[:by] & (self.document[:by] == self.document[-by:])
         return result
 
-    def near(self, mask: Mask, span: int) -> Mask:
-        """True where another word within `span` words to either side, in the same document, is."""
-        sums = np.concatenate([[0], np.cumsum(mask)])
-        here = np.arange(len(self))
-        low = np.maximum(here - span, self.first[self.document])
-        high = np.minimum(here + span + 1, self.first[self.document + 1])
-        near: Mask = (sums[high] - sums[low] - mask) > 0
+    def near(self, mask: Mask, span: int, at: Mask) -> Mask:
+        """Those words of `at` within `span` words of which, to either side and in the same document, another word of `mask` is."""
+        words = np.flatnonzero(at)
+        sums = np.concatenate([[0], np.cumsum(mask, dtype=np.int32)])
+        low = np.maximum(words - span, self.first[self.document[words]])
+        high = np.minimum(words + span + 1, self.first[self.document[words] + 1])
+        near = np.zeros(len(self), dtype=bool)
+        near[words] = (sums[high] - sums[low] - mask[words]) > 0
         return near
 
     def runs(self, starts: Mask) -> NDArray[np.int64]:
@@ -136,7 +164,7 @@ class Columns:
     @cached_property
     def gap_has_line_end(self) -> Mask:
         """Words before which, in their document, a line ends (or the document begins)."""
-        result = self.place == 0
+        result: Mask = self.place == 0
         for number, text in enumerate(self.texts):
             breaks = np.array([match.start() for match in re.finditer("\n", text)], dtype=np.int32)
             first, last = self.first[number], self.first[number + 1]

@@ -43,7 +43,12 @@ class Firings:
 
 
 def collect(
-    world: World, selected: Selected, settings: EvidenceSettings, identity: dict[str, Any], folder: Path, report: Callable[[int], None]
+    world: World,
+    selected: Selected,
+    settings: EvidenceSettings,
+    identity: dict[str, Any],
+    folder: Path,
+    report: Callable[[int], None],
 ) -> tuple[Evidence, Firings]:
     """The evidence set of a benchmark, its rows in files of `folder`; `report` is told how many tokens are done.
 

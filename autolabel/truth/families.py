@@ -14,7 +14,7 @@ from autolabel.truth.bank import Entry, Group, Meaning, NearKind, WordSet, forms
 from autolabel.truth.features import Candidate, Family
 from autolabel.truth.predicates import AnyOf, Before, Drawn, Near, Source, Topic, Words
 
-COMBINED = 200
+COMBINED = 600
 """Combinations that a family tries at most."""
 NULL_RATES = ((0.004, 0.05), (0.01, 0.08), (0.03, 0.06), (0.08, 0.1), (0.02, 0.2), (0.15, 0.05))
 """Shares of bursts and within bursts of null features: the range that real ones have."""
@@ -144,7 +144,8 @@ def _parts(trigger: WordSet, context: WordSet) -> tuple[Words, Words]:
 
 def _topic(seed: int) -> Iterator[Candidate]:
     """What a document is about, then where it comes from."""
-    dealt = sorted(groups(), key=lambda group: content_id("dealt", ["topic", group.key]))
+    topical = [group for group in groups() if group.is_topical]
+    dealt = sorted(topical, key=lambda group: content_id("dealt", ["topic", group.key]))
     own = dealt[seed % 2 :: 2]
     for group in sorted(own, key=lambda group: content_id("order", ["topic", seed, group.key])):
         for one in group.sets:
@@ -202,26 +203,29 @@ def _union(seed: int) -> Iterator[Candidate]:
         for c in sets[:j]
         if len({a.group, b.group, c.group}) == 3
     ]
-    for number, (a, b, c) in enumerate(sorted(drawn, key=lambda three: content_id("union", [seed, *(one.key for one in three)]))):
-        parts = (a, b) if number % 3 == 0 else (a, b, c)
-        yield union_of(tuple(one.meaning for one in parts), "_".join(one.key for one in parts), _sibling(parts[-1]))
+    for number, three in enumerate(sorted(drawn, key=lambda three: content_id("union", [seed, *(one.key for one in three)]))):
+        yield union_of(three[:2] if number % 3 == 0 else three)
 
 
-def union_of(concepts: tuple[Meaning, ...], key: str, other: WordSet | None) -> Candidate:
-    """The feature that fires on any of these meanings, in this order."""
-    labels = [one.label for one in concepts]
-    joined = " or ".join([", ".join(labels[:-1]), labels[-1]])
-    said = ("; ".join(labels), " as well as ".join(labels), f"several unrelated things: {' and '.join(labels)}")
-    near: dict[NearKind, Meaning] = {"narrower": concepts[0]}
-    if other is not None:
-        also = " or ".join([", ".join(labels), other.label])
-        near["broader"] = Meaning(also, AnyOf((*(one.predicate for one in concepts), other.meaning.predicate)))
-        swapped = [*labels[:-1], other.label]
-        near["sibling"] = Meaning(
-            " or ".join([", ".join(swapped[:-1]), swapped[-1]]),
-            AnyOf((*(one.predicate for one in concepts[:-1]), other.meaning.predicate)),
-        )
-    return Candidate("union", key, Meaning(joined, AnyOf(tuple(one.predicate for one in concepts))), said, near, concepts=concepts)
+def union_of(parts: Sequence[WordSet]) -> Candidate:
+    """The feature that fires on any word of these sets, in this order."""
+    meanings = tuple(one.meaning for one in parts)
+    labels = [one.label for one in parts]
+    said = (
+        ", or ".join(labels),
+        f"several unrelated things: {', '.join(labels)}",
+        " / ".join(labels),
+    )
+    near: dict[NearKind, Meaning] = {"narrower": meanings[0]}
+    if (other := _sibling(parts[-1])) is not None:
+        near["broader"] = _any_of((*meanings, other.meaning))
+        near["sibling"] = _any_of((*meanings[:-1], other.meaning))
+    key = "_".join(sorted(one.key for one in parts))
+    return Candidate("union", key, _any_of(meanings), said, near, concepts=tuple(parts))
+
+
+def _any_of(meanings: Sequence[Meaning]) -> Meaning:
+    return Meaning("; ".join(one.label for one in meanings), AnyOf(tuple(one.predicate for one in meanings)))
 
 
 def _graded(seed: int) -> Iterator[Candidate]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from autolabel.truth.bank import NEAR_KINDS, Meaning, NearKind
+from autolabel.truth.bank import NEAR_KINDS, Meaning, NearKind, WordSet
 from autolabel.truth.predicates import Predicate
 
 Family = Literal["words", "form", "place", "gated", "topic", "next_token", "union", "graded", "null"]
@@ -34,8 +34,8 @@ class Candidate:
     meaning: Meaning
     paraphrases: tuple[str, ...]
     near: Mapping[NearKind, Meaning]
-    concepts: tuple[Meaning, ...] = ()
-    """The meanings of a union, the largest first."""
+    concepts: tuple[WordSet, ...] = ()
+    """What a union is of, the largest first."""
     magnitude: str | None = None
     """What grades its activation; see `nuisances.MAGNITUDES`."""
     absorbable: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ def _before(find: Callable[[Columns], Mask]) -> Callable[[Columns], Mask]:
 
 def _words_before(columns: Columns, runs: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many words (not marks) of its run precede each."""
-    seen = np.cumsum(columns.is_word) - columns.is_word
+    seen: NDArray[np.int64] = np.cumsum(columns.is_word) - columns.is_word
     starts = np.flatnonzero(np.diff(runs, prepend=-1))
     counts: NDArray[np.int64] = seen - seen[starts][runs]
     return counts
@@ -80,7 +80,8 @@ def _between(opening: str, closing: str) -> Callable[[Columns], Mask]:
         balance = np.cumsum(opens.astype(np.int64) - closes)
         starts = np.flatnonzero(np.diff(columns.sentence, prepend=-1))
         before = np.concatenate([[0], balance])[starts]
-        return (balance - before[columns.sentence] > 0) & columns.is_word
+        inside: Mask = (balance - before[columns.sentence] > 0) & columns.is_word
+        return inside
 
     return find
 
@@ -91,7 +92,8 @@ def _in_quotes(columns: Columns) -> Mask:
     seen = np.cumsum(quotes)
     starts = np.flatnonzero(np.diff(columns.sentence, prepend=-1))
     before = np.concatenate([[0], seen])[starts]
-    return ((seen - before[columns.sentence]) % 2 == 1) & columns.is_word
+    inside: Mask = ((seen - before[columns.sentence]) % 2 == 1) & columns.is_word
+    return inside
 
 
 def _nth_comma(n: int) -> Callable[[Columns], Mask]:
@@ -100,7 +102,8 @@ def _nth_comma(n: int) -> Callable[[Columns], Mask]:
         seen = np.cumsum(commas)
         starts = np.flatnonzero(np.diff(columns.sentence, prepend=-1))
         before = np.concatenate([[0], seen])[starts]
-        return commas & (seen - before[columns.sentence] == n)
+        nth: Mask = commas & (seen - before[columns.sentence] == n)
+        return nth
 
     return find
 
@@ -130,7 +133,7 @@ def _said_before(columns: Columns, within: int) -> Mask:
     again = np.zeros(len(columns), dtype=bool)
     same = key[order[1:]] == key[order[:-1]]
     again[order[1:]] = same & (order[1:] - order[:-1] <= within)
-    return again & columns.by_type(lambda word: len(word) >= 5 and word.isalpha())
+    return again & columns.is_long
 
 
 def _capitalised(columns: Columns) -> Mask:
@@ -203,7 +206,7 @@ PLACES: dict[str, Callable[[Columns], Mask]] = {
     "repeated_soon": lambda c: _said_before(c, 20),
     "repeated_at_once": lambda c: _said_before(c, 8),
     "repeated": lambda c: _said_before(c, 10**9),
-    "first_mention": lambda c: ~_said_before(c, 10**9) & c.by_type(lambda w: len(w) >= 5 and w.isalpha()),
+    "first_mention": lambda c: ~_said_before(c, 10**9) & c.is_long,
     "name_inside": lambda c: _capitalised(c) & ~_nth_of_sentence(0)(c),
     "capitalised": _capitalised,
     "second_of_name": lambda c: _capitalised(c) & c.shifted(_capitalised(c) & ~_nth_of_sentence(0)(c), -1),

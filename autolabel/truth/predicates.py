@@ -87,7 +87,9 @@ class Near:
 
     def marks(self, columns: Columns) -> Mask:
         """See `Predicate`."""
-        return self.trigger.marks(columns) & (columns.near(self.context.marks(columns), SPAN) != self.absent)
+        trigger = self.trigger.marks(columns)
+        near = columns.near(self.context.marks(columns), SPAN, trigger)
+        return trigger & ~near if self.absent else near
 
     def as_json(self) -> dict[str, Any]:
         """See `Predicate`."""
@@ -124,7 +126,7 @@ class Topic:
         number = np.array([folded[word] for word in columns.lower], dtype=np.int64)[columns.kind[hits]]
         distinct = np.unique(np.stack([columns.document[hits], number]), axis=1)[0] if len(hits) else np.empty(0, dtype=np.int64)
         on_topic = np.bincount(distinct, minlength=len(columns.texts)) >= self.at_least
-        return on_topic[columns.document] & _content(columns)
+        return on_topic[columns.document] & columns.is_long
 
     def as_json(self) -> dict[str, Any]:
         """See `Predicate`."""
@@ -140,7 +142,7 @@ class Source:
     def marks(self, columns: Columns) -> Mask:
         """See `Predicate`."""
         of_source = np.array([source in self.names for source in columns.sources], dtype=bool)
-        return of_source[columns.document] & _content(columns)
+        return of_source[columns.document] & columns.is_long
 
     def as_json(self) -> dict[str, Any]:
         """See `Predicate`."""
@@ -195,7 +197,10 @@ class Drawn:
         """See `Predicate`."""
         names, place = columns.names[columns.document], columns.place.astype(np.uint64)
         burst = _uniform(_BURST_SALT, self.seed, names, place // np.uint64(BURST_WORDS)) < self.share_of_bursts
-        return burst & (_uniform(_WITHIN_SALT, self.seed, names, place) < self.share_within) & columns.is_word
+        drawn = np.flatnonzero(burst & columns.is_word)
+        marks = np.zeros(len(columns), dtype=bool)
+        marks[drawn] = _uniform(_WITHIN_SALT, self.seed, names[drawn], place[drawn]) < self.share_within
+        return marks
 
     def as_json(self) -> dict[str, Any]:
         """See `Predicate`."""
@@ -205,10 +210,6 @@ class Drawn:
 
 def _uniform(*parts: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
     return combine(*parts).astype(np.float64) / 2.0**64
-
-
-def _content(columns: Columns) -> Mask:
-    return columns.by_type(lambda word: len(word) >= 5 and word.isalpha())
 
 
 _READERS: dict[str, Callable[[Mapping[str, Any]], Predicate]] = {

@@ -3,8 +3,9 @@
 The invariant: the same text, seed, families and number give the same features, whatever the machine.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import scipy.sparse
@@ -24,17 +25,25 @@ LEAST_TILES: dict[Split, int] = {"train": 25, "validation": 15, "test": 45}
 LEAST_DOCUMENTS = 14
 DENSITIES = (1e-4, 0.2)
 """Share of words at which a feature may fire: the range that real ones have."""
-MOST_TILES = 0.45
+MOST_TILES = 0.35
 """Share of tiles; a feature that fires in half of them would count as dense."""
 NEAR_F1 = 0.9
 """A label that predicts the feature better than this is no near-miss."""
 LEAST_NEAR_TILES = 10
-MOST_OVERLAP = 0.05
-"""Jaccard index of tiles above which a label of another feature is not wrong."""
+WITHIN_A_TILE = ("next_token", "context_dropped")
+"""The word after and the word before it share a tile, so this near-miss predicts the tiles; only a reader can tell it from the truth."""
+FILLING: tuple[Family, ...] = ("words", "gated")
+"""Families that make up for others of which a text gives too few."""
+GATED_FAMILIES = ("gated",)
+"""Families that are nothing without a context which makes a difference."""
+MOST_OVERLAP, MOST_RECALL = 0.05, 0.35
+"""Jaccard index of tiles, and share of the feature's tiles, above which a label of another feature is not wrong."""
 WRONG_LABELS = 5
 OPTIONS = 10
 ALIKE_RATE = 4.0
 """How much more or less often a wrong label's function may hold than the feature's."""
+NULL_SEED = 1_000_003
+"""Added to the seed for the further nulls, so that they are others than the benchmark's own."""
 LEAST_CONCEPT, MOST_CONCEPT = 0.04, 0.9
 _ABSORBED = (0.05, 0.3)
 """Share of a feature's words that the absorbed one may be."""
@@ -80,20 +89,19 @@ def sizes(n: int, families: Sequence[Family]) -> dict[Family, int]:
 def select(world: World, seed: int, n: int, families: Sequence[Family], n_nulls: int) -> Selected:
     """Choose features from the bank.
 
-    A family of which the text gives evidence for too few features has fewer, and the benchmark with it.
+    A family of which the text gives evidence for too few features has fewer; word sets, then gated ones, fill the gap.
 
     Raises:
         DataError: the text gives evidence for none.
     """
+    supply = {family: _usable_of(world, family, seed) for family in families}
+    found = {family: list(islice(supply[family], size)) for family, size in sizes(n, families).items()}
+    for family in FILLING:
+        if family in found:
+            found[family] += islice(supply[family], n - sum(map(len, found.values())))
     chosen: list[TruthFeature] = []
-    for family, size in sizes(n, families).items():
-        found: list[Candidate] = []
-        for candidate in offered(family, seed):
-            if len(found) == size:
-                break
-            if (usable := _usable(world, candidate)) is not None:
-                found.append(usable)
-        for number, candidate in enumerate(found):
+    for family in families:
+        for number, candidate in enumerate(found[family]):
             nuisances = drawn_nuisances(candidate, number, seed, _absorbed(world, candidate))
             chosen.append(TruthFeature(len(chosen), candidate, nuisances))
     if not any(feature.family != "null" for feature in chosen):
@@ -101,8 +109,11 @@ def select(world: World, seed: int, n: int, families: Sequence[Family], n_nulls:
     features = _with_wrong_labels(world, chosen)
     company = _company(world, features)
     start = len(features) + len(company)
-    nulls = (candidate for candidate in offered("null", seed + 1_000_003) if _usable(world, candidate) is not None)
-    extra = [TruthFeature(start + number, candidate, drawn_nuisances(candidate, number, seed, None)) for number, candidate in zip(range(n_nulls), nulls, strict=False)]
+    nulls = islice(_usable_of(world, "null", seed + NULL_SEED), n_nulls)
+    extra = [
+        TruthFeature(start + number, candidate, drawn_nuisances(candidate, number, seed, None))
+        for number, candidate in enumerate(nulls)
+    ]
     return Selected(tuple(features), tuple(company), tuple(_with_wrong_labels(world, extra, features)))
 
 
@@ -114,33 +125,38 @@ def firing_of(world: World, feature: TruthFeature) -> Firing:
     return fired(marks, world.columns, world.places, feature.nuisances, key, candidate.magnitude)
 
 
+def _usable_of(world: World, family: Family, seed: int) -> Iterator[Candidate]:
+    """The candidates of a family that the text gives evidence for."""
+    return (usable for candidate in offered(family, seed) if (usable := _usable(world, candidate)) is not None)
+
+
 def _usable(world: World, candidate: Candidate) -> Candidate | None:
     """The candidate with those of its near-misses that are some, or None where the text lacks evidence for it."""
     if candidate.family == "union":
-        candidate = _by_share(world, candidate)
-        if not candidate.concepts:
+        ordered = _by_share(world, candidate)
+        if ordered is None:
             return None
+        candidate = ordered
     tiles = world.tiles_of(candidate.meaning.predicate)
     if not _is_frequent_enough(world, candidate.meaning.predicate, tiles):
         return None
     near: dict[NearKind, Meaning] = {
-        kind: meaning for kind, meaning in candidate.near.items() if _is_near_miss(world, world.tiles_of(meaning.predicate), tiles)
+        kind: meaning
+        for kind, meaning in candidate.near.items()
+        if (candidate.family, kind) == WITHIN_A_TILE or _is_near_miss(world, world.tiles_of(meaning.predicate), tiles)
     }
-    needed = "context_dropped" if candidate.family in ("gated", "next_token", "topic") and "context_dropped" in candidate.near else None
-    if candidate.family != "null" and (not near or (needed is not None and needed not in near)):
+    if candidate.family != "null" and not near:
         return None
-    return replace(candidate, near=near)
+    return None if candidate.family in GATED_FAMILIES and "context_dropped" not in near else replace(candidate, near=near)
 
 
-def _by_share(world: World, candidate: Candidate) -> Candidate:
-    """A union with its largest concept first; without concepts, when one of them is most of it or next to nothing."""
-    counts = {concept: int(world.marks(concept.predicate).sum()) for concept in candidate.concepts}
-    total = max(sum(counts.values()), 1)
-    shares = [count / total for count in counts.values()]
+def _by_share(world: World, candidate: Candidate) -> Candidate | None:
+    """A union with its largest concept first, or None when one of them is most of it or next to nothing."""
+    counts = {concept: world.count(concept.meaning.predicate) for concept in candidate.concepts}
+    shares = [count / max(sum(counts.values()), 1) for count in counts.values()]
     if min(shares) < LEAST_CONCEPT or max(shares) > MOST_CONCEPT:
-        return replace(candidate, concepts=())
-    concepts = tuple(sorted(counts, key=lambda concept: (-counts[concept], concept.label)))
-    return union_of(concepts, candidate.key, None)
+        return None
+    return union_of(sorted(counts, key=lambda concept: (-counts[concept], concept.key)))
 
 
 def _is_frequent_enough(world: World, predicate: Predicate, tiles: Tiles) -> bool:
@@ -153,7 +169,7 @@ def _is_frequent_enough(world: World, predicate: Predicate, tiles: Tiles) -> boo
     if isinstance(predicate, Drawn):
         return True
     low, high = DENSITIES
-    return low <= world.marks(predicate).mean() <= high
+    return bool(low <= world.count(predicate) / len(world.columns) <= high)
 
 
 def _is_near_miss(world: World, named: Tiles, tiles: Tiles) -> bool:
@@ -163,7 +179,7 @@ def _is_near_miss(world: World, named: Tiles, tiles: Tiles) -> bool:
 
 def _absorbed(world: World, candidate: Candidate) -> str | None:
     """The word that another feature may have taken over: one that is some of the feature, but not much."""
-    counts = {word: int(world.columns.among([word]).sum()) for word in candidate.absorbable}
+    counts = {word: world.columns.count([word]) for word in candidate.absorbable}
     total = max(sum(counts.values()), 1)
     low, high = _ABSORBED
     able = [word for word, count in counts.items() if low <= count / total <= high]
@@ -181,8 +197,11 @@ def _with_wrong_labels(world: World, features: Sequence[TruthFeature], others: S
     result = []
     for row, feature in enumerate(features):
         ratio = np.abs(np.log(np.maximum(n_held, 1) / max(n_own[row], 1)))
-        able = [i for i in np.flatnonzero(jaccard[row] <= MOST_OVERLAP).tolist() if pool[i].label != feature.label]
-        ranked = sorted(able, key=lambda i: (ratio[i] > np.log(ALIKE_RATE), content_id("wrong", [feature.candidate.key, pool[i].label])))
+        apart = (jaccard[row] <= MOST_OVERLAP) & (both[row] <= MOST_RECALL * max(n_own[row], 1))
+        able = [i for i in np.flatnonzero(apart).tolist() if pool[i].label != feature.label]
+        ranked = sorted(
+            able, key=lambda i: (ratio[i] > np.log(ALIKE_RATE), content_id("wrong", [feature.candidate.key, pool[i].label]))
+        )
         n = max(WRONG_LABELS, OPTIONS - 1 - len(feature.candidate.near))
         result.append(replace(feature, wrong=tuple(pool[i] for i in ranked[:n])))
     return result
@@ -199,4 +218,8 @@ def _company(world: World, features: Iterable[TruthFeature]) -> list[Meaning]:
     """The functions of near-misses that are no features themselves, each once."""
     own = {feature.candidate.meaning.predicate for feature in features}
     near = {meaning.predicate: meaning for feature in features for meaning in feature.candidate.near.values()}
-    return [meaning for predicate, meaning in near.items() if predicate not in own and len(world.tiles_of(predicate)) <= MOST_TILES * world.n_tiles]
+    return [
+        meaning
+        for predicate, meaning in near.items()
+        if predicate not in own and len(world.tiles_of(predicate)) <= MOST_TILES * world.n_tiles
+    ]

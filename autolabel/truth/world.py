@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +49,7 @@ class World:
         self.first_token: NDArray[np.int64] = np.cumsum([0, *lengths])
         """Number of each document's first token, and of all tokens at last."""
         self._lay_tiles()
-        self._tiles_by_predicate: dict[Predicate, Tiles] = {}
+        self._tiles_by_predicate: dict[Predicate, tuple[Tiles, int]] = {}
 
     @classmethod
     def read(cls, corpus: CorpusSettings, seed: int) -> "World":
@@ -110,14 +111,36 @@ class World:
         last = np.where(last_of_document, self.first_token[document_of_word + 1] - 1, following - 1)
         return TokenPlaces(first, last.astype(np.int64), last_of_document)
 
+    @cached_property
+    def _tokens(self) -> tuple[list[str], NDArray[np.int32]]:
+        known: dict[str, int] = {}
+        kinds = np.empty(self.n_tokens, dtype=np.int32)
+        for number, document in enumerate(self.documents):
+            bounds, text = document.bounds.tolist(), document.text
+            found = [known.setdefault(text[start:end], len(known)) for start, end in pairwise(bounds)]
+            kinds[self.first_token[number] : self.first_token[number + 1]] = found
+        return list(known), kinds
+
+    @property
+    def token_types(self) -> list[str]:
+        """The distinct tokens, white space before them included."""
+        return self._tokens[0]
+
+    @property
+    def token_kind(self) -> NDArray[np.int32]:
+        """Which of `token_types` each token is; shape (n_tokens,)."""
+        return self._tokens[1]
+
     def split_tiles(self, tiles: Tiles, split: Split) -> Tiles:
         """Those of the tiles that are in a split."""
-        return tiles[self.tile_split[tiles] == SPLITS.index(split)]
+        own: Tiles = tiles[self.tile_split[tiles] == SPLITS.index(split)]
+        return own
 
     def tiles_of_tokens(self, tokens: NDArray[np.int64]) -> Tiles:
         """The tiles that hold any of the tokens."""
         tiles: Tiles = np.unique(self.tile_of_token[tokens])
-        return tiles[tiles >= 0]
+        inside: Tiles = tiles[tiles >= 0]
+        return inside
 
     def marks(self, predicate: Predicate) -> Mask:
         """Where a predicate holds, by word."""
@@ -125,8 +148,16 @@ class World:
 
     def tiles_of(self, predicate: Predicate) -> Tiles:
         """The tiles in which a predicate holds anywhere; remembered."""
+        return self._evaluated(predicate)[0]
+
+    def count(self, predicate: Predicate) -> int:
+        """At how many words a predicate holds; remembered."""
+        return self._evaluated(predicate)[1]
+
+    def _evaluated(self, predicate: Predicate) -> tuple[Tiles, int]:
         if predicate not in self._tiles_by_predicate:
-            self._tiles_by_predicate[predicate] = self.tiles_of_tokens(self.places.first[self.marks(predicate)])
+            words = np.flatnonzero(self.marks(predicate))
+            self._tiles_by_predicate[predicate] = self.tiles_of_tokens(self.places.first[words]), len(words)
         return self._tiles_by_predicate[predicate]
 
     def tiles_fired(self, firing: Firing) -> Tiles:

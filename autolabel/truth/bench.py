@@ -1,0 +1,162 @@
+"""The benchmark from text to tables: build, have features labelled and labels scored, and say how well both went."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from time import perf_counter
+
+from autolabel.config import TruthSettings
+from autolabel.errors import ConfigError
+from autolabel.pipeline import rows
+from autolabel.scorers.base import ScorerInfo
+from autolabel.store.run_store import RunStore
+from autolabel.truth.built import Built, build, certain_row
+from autolabel.truth.generation import Writer
+from autolabel.truth.label_table import Attempt, LabelerRow, Outcomes, measure_labels
+from autolabel.truth.labeling import LABELERS, Share
+from autolabel.truth.meaning import ConceptReader, Mapper
+from autolabel.truth.models import TruthModels, load_truth_models
+from autolabel.truth.referees import ChoosingReferee, EmbeddingReferee, Referee
+from autolabel.truth.score_table import ScorerRow
+from autolabel.truth.scoring import SCORERS, Scored, measure_scorer
+
+WRITTEN = ("oracle", "shuffled", "explain")
+"""Labelers from whose labels texts are written: it takes hundreds of output tokens for each feature."""
+REFEREED = ("paraphrase", "shuffled", "token_lookup", "tfidf", "lexical")
+"""Labelers whose labels the LLM referees; those it made itself it never does."""
+
+
+@dataclass
+class Results:
+    """What a benchmark found."""
+
+    built: Built
+    labelers: list[LabelerRow] = field(default_factory=list)
+    outcomes: dict[str, Outcomes] = field(default_factory=dict)
+    attempts: dict[str, list[Attempt]] = field(default_factory=dict)
+    scorers: list[ScorerRow] = field(default_factory=list)
+    scored: dict[str, Scored] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Time that building and measuring took, by part."""
+
+
+def chosen(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:
+    """The names wanted, all when none are.
+
+    Raises:
+        ConfigError: there is no such one.
+    """
+    unknown = [name for name in wanted or [] if name not in known]
+    if unknown:
+        raise ConfigError(f"there is no {what} '{unknown[0]}'; there are {', '.join(known)}")
+    return [name for name in known if wanted is None or name in wanted]
+
+
+class Bench:
+    """One run of the benchmark on one database."""
+
+    def __init__(self, settings: TruthSettings, store: RunStore, say: Callable[[str], None]) -> None:
+        """Check what is wanted before anything is read.
+
+        Raises:
+            ConfigError: a labeler or scorer is unknown.
+        """
+        self._settings, self._store, self._say = settings, store, say
+        self._labelers = chosen(settings.labelers, list(LABELERS), "labeler")
+        self._scorers = chosen(settings.scorers, list(SCORERS), "scorer")
+
+    async def run(self) -> Results:
+        """Build and measure.
+
+        Raises:
+            AutolabelError: the text or a model cannot be used; what was answered is kept.
+        """
+        started = perf_counter()
+        built = build(self._settings, self._store, self._say)
+        results = Results(built)
+        results.seconds["build"] = perf_counter() - started
+        models = load_truth_models(self._settings, self._store)
+        try:
+            await models.open()
+            await self._label(results, models)
+            await self._score(results, models)
+        finally:
+            await models.close()
+        return results
+
+    def _features(self, built: Built, share: Share) -> list[int]:
+        if share == "all":
+            return [feature.index for feature in built.features]
+        n = self._settings.n_llm if share == "llm" else self._settings.n_expensive
+        return [feature.index for feature in built.subset(n)]
+
+    async def _label(self, results: Results, models: TruthModels) -> None:
+        built = results.built
+        mapper = None if models.embedder is None else Mapper(built, models.embedder)
+        reader = None if models.embedder is None else ConceptReader(models.embedder)
+        few = frozenset(self._features(built, "llm"))
+        every = frozenset(self._features(built, "all"))
+        writer = None if models.chat is None else Writer(models.chat, few)
+        for name in self._labelers:
+            spec = LABELERS[name]
+            if not spec.can_run(models):
+                continue
+            with self._timed(results, models, f"labeler {name}") as spent:
+                attempts = await spec.make(built, models, self._features(built, spec.share))
+            labels = [one.label for one in attempts if one.label is not None]
+            self._store.insert_many({"labels": [rows.label_row(label) for label in labels]})
+            referees: list[tuple[Referee, frozenset[int]]] = []
+            if models.embedder is not None:
+                referees.append((EmbeddingReferee(models.embedder), every))
+            if models.chat is not None and name in REFEREED:
+                referees.append((ChoosingReferee(models.chat), few))
+            with self._timed(results, models, f"reading the labels of {name}"):
+                row, outcomes = await measure_labels(
+                    built, name, attempts, spec.models(models), referees, mapper, reader, writer if name in WRITTEN else None
+                )
+            row.tokens, row.seconds = spent.tokens, spent.seconds
+            results.labelers.append(row)
+            results.outcomes[name], results.attempts[name] = outcomes, attempts
+            self._keep_recovery(built, attempts, outcomes)
+
+    def _keep_recovery(self, built: Built, attempts: Sequence[Attempt], outcomes: Outcomes) -> None:
+        """Store which labels were recognised, and by whom."""
+        labels = {one.index: one.label for one in attempts if one.label is not None and one.label.status == "ok"}
+        found = []
+        for referee, rights in outcomes.chosen.items():
+            info = ScorerInfo("recovery", referee, "binary")
+            for index, right in rights.items():
+                if right is not None and index in labels:
+                    found.append(certain_row(labels[index], built.evidence[index], info, "recovered", float(right), 1))
+        if found:
+            self._store.insert_many({"scores": found})
+
+    async def _score(self, results: Results, models: TruthModels) -> None:
+        for name in self._scorers:
+            spec = SCORERS[name]
+            if not spec.can_run(models):
+                continue
+            with self._timed(results, models, f"scorer {name}") as spent:
+                scored = await measure_scorer(results.built, models, name, self._features(results.built, spec.share))
+            scored.row.tokens, scored.row.seconds = spent.tokens, spent.seconds
+            results.scorers += [scored.row, *([] if scored.broken is None else [scored.broken])]
+            results.scored[name] = scored
+
+    @contextmanager
+    def _timed(self, results: Results, models: TruthModels, what: str) -> Iterator["Spent"]:
+        """Time a part and count the tokens of the replies that it needed."""
+        self._say(what)
+        spent, started = Spent(), perf_counter()
+        with models.calls.tracing() as requests:
+            yield spent
+        spent.seconds = None if models.replayed else perf_counter() - started
+        spent.tokens = models.calls.tokens(requests) if requests else (0, 0, 0)
+        results.seconds[what] = perf_counter() - started
+
+
+@dataclass
+class Spent:
+    """What a part of the benchmark took."""
+
+    tokens: tuple[int, int, int] = (0, 0, 0)
+    seconds: float | None = None

@@ -1,0 +1,187 @@
+"""Recorded replies: what models have said, by the hash of what they were asked, so that nobody pays for it again.
+
+A file holds JSON lines, compressed with xz: first what made it, then a reply per line. Loaded into a database, the replies are its
+cache; models that are not at hand are stood in for by it.
+"""
+
+import json
+import lzma
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autolabel.calls import chat_request_hash, likelihood_request_hash, reply_from_json
+from autolabel.errors import DataError, ModelResponseError
+from autolabel.records import CallStore, ChatReply, ChatRequest, Continuation, Purpose
+from autolabel.store.run_store import RunStore
+
+FORMAT = "autolabel-replies-1"
+_KEPT = ("request_hash", "kind", "endpoint_id", "model_requested", "model_served", "prompt_hash", "reply")
+_COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+NOT_RECORDED = "no reply to this request was recorded"
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a file of replies says of itself."""
+
+    endpoint_id: str | None
+    model: str | None
+    """The chat model; None where only likelihoods are recorded."""
+    likelihood_model: str | None
+
+
+def load_replies(path: Path, store: RunStore) -> Recorded:
+    """Put recorded replies into a database's cache.
+
+    Raises:
+        DataError: the file cannot be read, or is no file of replies.
+    """
+    try:
+        with lzma.open(path, "rt", encoding="utf-8") as file:
+            header = json.loads(next(file))
+            if header.get("format") != FORMAT:
+                raise DataError(f"'{path}' holds no recorded replies; name a file that --record wrote")
+            rows = [json.loads(line) for line in file]
+    except (OSError, EOFError, StopIteration, lzma.LZMAError, ValueError, AttributeError) as error:
+        raise DataError(f"cannot read the replies in '{path}': {error or 'it is empty'}; name a file that --record wrote") from None
+    wrong = next(
+        (number for number, row in enumerate(rows, 2) if not isinstance(row, dict) or {*_KEPT, *_COUNTED} - row.keys()), None
+    )
+    if wrong is not None:
+        raise DataError(f"line {wrong} of '{path}' is no reply; name a file that --record wrote")
+    store.insert_many({"llm_calls": [{name: row[name] for name in (*_KEPT, *_COUNTED)} for row in rows]})
+    return Recorded(header.get("endpoint_id"), header.get("model"), header.get("likelihood_model"))
+
+
+def write_replies(path: Path, store: RunStore, recorded: Recorded) -> int:
+    """Write the cache of a database into a file; how many replies it holds."""
+    store.drain(30.0)
+    names = ", ".join((*_KEPT, *_COUNTED))
+    with store.database.read() as connection:
+        found = connection.sql(f"SELECT {names} FROM llm_calls ORDER BY kind, request_hash").to_arrow_table().to_pylist()
+    header = {"format": FORMAT, "endpoint_id": recorded.endpoint_id, "model": recorded.model}
+    with lzma.open(path, "wt", encoding="utf-8", preset=6) as file:
+        file.write(json.dumps(header | {"likelihood_model": recorded.likelihood_model}) + "\n")
+        for row in found:
+            row["reply"] = json.loads(row["reply"])
+            file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
+    return len(found)
+
+
+@dataclass
+class RecordedChat:
+    """A `ChatModel` that only knows recorded replies."""
+
+    endpoint_id: str
+    model_id: str
+    calls: CallStore
+
+    async def chat(self, request: ChatRequest, purpose: Purpose) -> ChatReply:
+        """The recorded reply.
+
+        Raises:
+            ModelResponseError: there is none.
+        """
+        key = chat_request_hash(self.endpoint_id, self.model_id, request)
+        stored = self.calls.get(key)
+        if stored is None:
+            raise ModelResponseError("failed", NOT_RECORDED)
+        return reply_from_json(stored, key)
+
+
+@dataclass
+class RecordedLikelihood:
+    """A `LikelihoodModel` that only knows recorded log-probabilities."""
+
+    model_id: str
+    calls: CallStore
+
+    def log_probabilities(self, prefix: str, continuations: Sequence[str], purpose: Purpose) -> list[Continuation]:
+        """The recorded log-probabilities.
+
+        Raises:
+            ModelResponseError: there are none.
+        """
+        stored = self.calls.get(likelihood_request_hash(self.model_id, prefix, continuations))
+        if stored is None:
+            raise ModelResponseError("failed", NOT_RECORDED)
+        return [Continuation(logprob, n) for logprob, n in zip(stored["logprobs"], stored["n_tokens"], strict=True)]
+
+    def complete(self, prefix: str, n: int, max_tokens: int, seed: int, purpose: Purpose) -> list[str]:
+        """Nothing was completed when replies were recorded.
+
+        Raises:
+            ModelResponseError: always.
+        """
+        raise ModelResponseError("failed", NOT_RECORDED)
+
+
+class TracedCalls:
+    """A `CallStore` that notes which requests each part of a benchmark needed, so that tokens are counted whoever answered."""
+
+    def __init__(self, store: RunStore) -> None:
+        self._store = store
+        self._under: set[str] = set()
+
+    @contextmanager
+    def tracing(self) -> Iterator[set[str]]:
+        """The hashes of the requests answered inside; one part at a time."""
+        before, self._under = self._under, set()
+        try:
+            yield self._under
+        finally:
+            self._under = before
+
+    def holds(self, request_hash: str) -> bool:
+        """See `CallStore`."""
+        return self._store.holds(request_hash)
+
+    def get(self, request_hash: str) -> Mapping[str, Any] | None:
+        """See `CallStore`."""
+        found = self._store.get(request_hash)
+        if found is not None:
+            self._under.add(request_hash)
+        return found
+
+    def get_many(self, request_hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """See `CallStore`."""
+        found = self._store.get_many(request_hashes)
+        self._under.update(found)
+        return found
+
+    def unusable(self, request_hash: str) -> tuple[str, str] | None:
+        """See `CallStore`."""
+        return self._store.unusable(request_hash)
+
+    def record(self, call: Mapping[str, Any] | None, attempt: Mapping[str, Any]) -> None:
+        """See `CallStore`."""
+        self._under.add(attempt["request_hash"])
+        self._store.record(call, attempt)
+
+    def record_many(self, answered: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any]]]) -> None:
+        """See `CallStore`."""
+        self._under.update(attempt["request_hash"] for _, attempt in answered)
+        self._store.record_many(answered)
+
+    def sending(self, attempt: Mapping[str, Any]) -> int:
+        """See `CallStore`."""
+        return self._store.sending(attempt)
+
+    def sent(self, ticket: int) -> None:
+        """See `CallStore`."""
+        self._store.sent(ticket)
+
+    def tokens(self, request_hashes: set[str]) -> tuple[int, int, int]:
+        """Input, cached and output tokens of the accepted replies to these requests."""
+        self._store.drain(30.0)
+        with self._store.database.read() as connection:
+            row = connection.execute(
+                "SELECT coalesce(sum(prompt_tokens), 0), coalesce(sum(cached_tokens), 0), coalesce(sum(completion_tokens), 0) "
+                "FROM llm_calls WHERE request_hash IN (SELECT unnest($wanted))",
+                {"wanted": sorted(request_hashes)},
+            ).fetchone()
+        assert row is not None
+        return int(row[0]), int(row[1]), int(row[2])
