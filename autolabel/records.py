@@ -23,9 +23,10 @@ AnswerMode = Literal["probability", "binary", "rating"]
 """What kind of number a scorer's prediction is; scores of different modes are never averaged or compared (validity §14)."""
 ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule"]
 """Scorers that a run can be told to use."""
-Metric = Literal[
-    "label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token", "population_precision"
-] | Literal["f1", "precision", "recovered", "protocol"]
+Metric = (
+    Literal["label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token", "population_precision"]
+    | Literal["f1", "precision", "recovered", "protocol"]
+)
 """What a score says; the second group is of features whose meaning is known (TruthBench)."""
 
 

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from autolabel._version import __version__
-from autolabel.cli import database, demo, estimating, prompt_files, querying, reporting, running, training
+from autolabel.cli import benching, database, demo, estimating, prompt_files, querying, reporting, running, training
 from autolabel.errors import AutolabelError, BudgetExceeded
 from autolabel.secrets import BlottingFormatter
 
@@ -33,6 +33,7 @@ app.command("report")(reporting.report)
 app.command("query")(querying.query)
 app.command("train")(training.train)
 app.command("demo")(demo.demo)
+app.add_typer(benching.app, name="bench")
 app.add_typer(database.app, name="db")
 app.add_typer(prompt_files.app, name="prompts")
 

@@ -38,6 +38,8 @@ class TruthSettings(Section):
     labelers: list[str] | None = None
     """Labelers to measure; all that the models at hand allow when absent."""
     scorers: list[str] | None = None
+    checks: bool = True
+    """Whether intervals, false discoveries and the worth of a leak are measured too; they need no LLM."""
     corpus: CorpusSettings = Field(default_factory=truth_corpus)
     evidence: EvidenceSettings = EvidenceSettings(background_test=4000)
     llm: LlmSettings | None = None

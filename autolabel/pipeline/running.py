@@ -66,7 +66,7 @@ def run_stages(
     with RunStore.open(Path(settings.db), uuid4().hex) as store:
         config = settings.model_dump(mode="json")
         store.start_run(command, config, settings.config_hash, settings.seed, job_hash=settings.job_hash)
-        with _ending_recorded(store):
+        with ending_recorded(store):
             evidence_set_id = (
                 collect(settings, store, watcher, force, extend) if "collect" in stages else collected(settings, store)
             )
@@ -76,7 +76,7 @@ def run_stages(
 
 
 @contextmanager
-def _ending_recorded(store: RunStore) -> Iterator[None]:
+def ending_recorded(store: RunStore) -> Iterator[None]:
     """Write into the run's row how it ended."""
     with _terminated_like_interrupted() as told:
         try:

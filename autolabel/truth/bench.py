@@ -9,20 +9,25 @@ from autolabel.config import TruthSettings
 from autolabel.errors import ConfigError
 from autolabel.pipeline import rows
 from autolabel.scorers.base import ScorerInfo
+from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.store.run_store import RunStore
 from autolabel.truth.built import Built, build, certain_row
+from autolabel.truth.coverage import Coverage, measure_coverage
+from autolabel.truth.discoveries import Discoveries, measure_discoveries
 from autolabel.truth.generation import Writer
 from autolabel.truth.label_table import Attempt, LabelerRow, Outcomes, measure_labels
 from autolabel.truth.labeling import LABELERS, Share
 from autolabel.truth.meaning import ConceptReader, Mapper
+from autolabel.truth.memorised import LeakSummary, measure_leak
 from autolabel.truth.models import TruthModels, load_truth_models
 from autolabel.truth.referees import ChoosingReferee, EmbeddingReferee, Referee
+from autolabel.truth.replies import NOT_ANY, Recorded
 from autolabel.truth.score_table import ScorerRow
 from autolabel.truth.scoring import SCORERS, Scored, measure_scorer
 
-WRITTEN = ("oracle", "shuffled", "explain")
+WRITTEN = ("oracle", "explain")
 """Labelers from whose labels texts are written: it takes hundreds of output tokens for each feature."""
-REFEREED = ("paraphrase", "shuffled", "token_lookup", "tfidf", "lexical")
+REFEREED = ("paraphrase", "shuffled", "lexical")
 """Labelers whose labels the LLM referees; those it made itself it never does."""
 
 
@@ -31,11 +36,16 @@ class Results:
     """What a benchmark found."""
 
     built: Built
+    recorded: Recorded = NOT_ANY
+    """What a file of the replies would say of itself."""
     labelers: list[LabelerRow] = field(default_factory=list)
     outcomes: dict[str, Outcomes] = field(default_factory=dict)
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
     scorers: list[ScorerRow] = field(default_factory=list)
     scored: dict[str, Scored] = field(default_factory=dict)
+    coverage: list[Coverage] = field(default_factory=list)
+    discoveries: list[Discoveries] = field(default_factory=list)
+    leak: list[LeakSummary] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Time that building and measuring took, by part."""
 
@@ -76,10 +86,13 @@ class Bench:
         results = Results(built)
         results.seconds["build"] = perf_counter() - started
         models = load_truth_models(self._settings, self._store)
+        results.recorded = models.recorded
         try:
             await models.open()
             await self._label(results, models)
             await self._score(results, models)
+            if self._settings.checks:
+                await self._check(results, models)
         finally:
             await models.close()
         return results
@@ -141,6 +154,20 @@ class Bench:
             scored.row.tokens, scored.row.seconds = spent.tokens, spent.seconds
             results.scorers += [scored.row, *([] if scored.broken is None else [scored.broken])]
             results.scored[name] = scored
+
+    async def _check(self, results: Results, models: TruthModels) -> None:
+        """What is measured without an LLM besides the tables: intervals, false discoveries, and what a leak is worth."""
+        built = results.built
+        with self._timed(results, models, "coverage of intervals"):
+            results.coverage = measure_coverage(built)
+        with self._timed(results, models, "what a leak is worth"):
+            results.leak = measure_leak(built)
+        if models.embedder is not None and built.selected.nulls:
+            with self._timed(results, models, "features about nothing"):
+                every = [feature.index for feature in (*built.features, *built.selected.nulls)]
+                attempts = await LABELERS["lexical"].make(built, models, every)
+                scorer = EmbeddingScorer(models.embedder)
+                results.discoveries = [await measure_discoveries(built, scorer, "lexical", attempts)]
 
     @contextmanager
     def _timed(self, results: Results, models: TruthModels, what: str) -> Iterator["Spent"]:

@@ -190,3 +190,17 @@ def certain_row(label: Label, evidence: FeatureEvidence, info: ScorerInfo, metri
     status = "admitted" if info.needs_calibration else "not_needed"
     row = rows.score_row(label, evidence, info, "test", metric, unscored(n, None, "known"), 0, status)
     return row | {"value": value, "low": value, "high": value, "reason": None}
+
+
+def smaller(exam: Sequence[Example], tiles: int | None) -> list[Example]:
+    """The first tiles of each stratum of an exam by rank; the whole exam for None."""
+    if tiles is None:
+        return list(exam)
+    left = dict.fromkeys(("firing", "hard", "random"), tiles)
+    chosen = []
+    for example in sorted(exam, key=lambda e: (e.sample_rank, e.window_id)):
+        stratum = str(example.stratum)
+        if left[stratum] > 0:
+            left[stratum] -= 1
+            chosen.append(example)
+    return chosen

@@ -3,19 +3,21 @@
 A new labeler is one function here and one line in `LABELERS`.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from autolabel.asking import together
 from autolabel.labelers.base import Labeler
 from autolabel.labelers.explain import ChatExplainer
 from autolabel.labelers.lexical import LexicalLabeler, TokenLookup
 from autolabel.metrics import label_score
 from autolabel.pipeline.examining import BOOTSTRAP_SEED
+from autolabel.ranking import MINIMUM_TILES
 from autolabel.records import ChatModel, FeatureEvidence, Label, LikelihoodModel, Purpose
 from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.truth.baselines import TfIdfContrast, paraphrase, shuffled_label, true_label
-from autolabel.truth.built import Built
+from autolabel.truth.built import Built, smaller
 from autolabel.truth.label_table import Attempt
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
@@ -23,6 +25,7 @@ from autolabel.truth.peers.base import Peer
 
 Share = Literal["all", "llm", "expensive"]
 SHOWN_WINDOWS = 12
+FEATURES_AT_ONCE = 4
 Make = Callable[[Built, TruthModels, Sequence[int]], Awaitable[list[Attempt]]]
 
 
@@ -61,9 +64,21 @@ def _by(make: Callable[[TruthModels], Labeler]) -> Make:
 
     async def attempts(built: Built, models: TruthModels, features: Sequence[int]) -> list[Attempt]:
         labeler = make(models)
-        return [Attempt(i, (await _proposed(labeler, built.evidence[i]))[0]) for i in features]
+        return await _few_at_once(features, lambda i: _first(labeler, built.evidence[i], i))
 
     return attempts
+
+
+async def _first(labeler: Labeler, evidence: FeatureEvidence, index: int) -> Attempt:
+    return Attempt(index, (await _proposed(labeler, evidence))[0])
+
+
+async def _few_at_once(features: Sequence[int], attempt: Callable[[int], Coroutine[Any, Any, Attempt]]) -> list[Attempt]:
+    """Attempts in order, a few features at a time: enough to keep a server busy, and little is lost if the run is stopped."""
+    found: list[Attempt] = []
+    for start in range(0, len(features), FEATURES_AT_ONCE):
+        found += await together(attempt(index) for index in features[start : start + FEATURES_AT_ONCE])
+    return found
 
 
 async def _proposed(labeler: Labeler, evidence: FeatureEvidence) -> list[Label]:
@@ -75,18 +90,19 @@ def _explainer(models: TruthModels, candidates: int) -> ChatExplainer:
 
 
 async def _best_of(built: Built, models: TruthModels, features: Sequence[int]) -> list[Attempt]:
-    """What a run does: two explanations and the words that tell, of which the likeliest on validation tiles is chosen."""
+    """What a run does: an explanation and the words that tell, of which the likelier on validation tiles is chosen."""
     scorer = LikelihoodScorer(_likelihood(models))
-    attempts = []
-    for index in features:
+
+    async def attempt(index: int) -> Attempt:
         evidence = built.evidence[index]
-        labels = [one for maker in (_explainer(models, 2), LexicalLabeler()) for one in await _proposed(maker, evidence)]
-        attempts.append(Attempt(index, await _chosen(scorer, evidence, [one for one in labels if one.status == "ok"])))
-    return attempts
+        labels = [one for maker in (_explainer(models, 1), LexicalLabeler()) for one in await _proposed(maker, evidence)]
+        return Attempt(index, await _chosen(scorer, evidence, [one for one in labels if one.status == "ok"]))
+
+    return await _few_at_once(features, attempt)
 
 
 async def _chosen(scorer: LikelihoodScorer, evidence: FeatureEvidence, labels: Sequence[Label]) -> Label | None:
-    exam = evidence.exam("validation")
+    exam = smaller(evidence.exam("validation"), MINIMUM_TILES)
     if not labels or not exam:
         return labels[0] if labels else None
     strata, clusters = [str(e.stratum) for e in exam], [e.source_document_id for e in exam]
@@ -99,7 +115,11 @@ async def _chosen(scorer: LikelihoodScorer, evidence: FeatureEvidence, labels: S
 def _peer(name: str) -> Make:
     async def attempts(built: Built, models: TruthModels, features: Sequence[int]) -> list[Attempt]:
         peer: Peer = open_peer(name, built, _chat(models))
-        return [Attempt(i, await peer.label(i)) for i in features]
+
+        async def attempt(index: int) -> Attempt:
+            return Attempt(index, await peer.label(index))
+
+        return await _few_at_once(features, attempt)
 
     return attempts
 

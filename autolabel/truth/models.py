@@ -9,7 +9,7 @@ from autolabel.pipeline.endpoints import connect_llms
 from autolabel.records import AnswerMode, ChatModel, Embedder, LikelihoodModel
 from autolabel.store.run_store import RunStore
 from autolabel.truth.memory import RememberingEmbedder
-from autolabel.truth.replies import Recorded, RecordedChat, RecordedLikelihood, TracedCalls, load_replies
+from autolabel.truth.replies import NOT_ANY, Recorded, RecordedChat, RecordedLikelihood, TracedCalls, load_replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ def load_truth_models(settings: TruthSettings, store: RunStore) -> TruthModels:
         DataError: a model or the file of replies cannot be used.
     """
     calls = TracedCalls(store)
-    recorded = Recorded(None, None, None) if settings.replies is None else load_replies(settings.replies, store)
+    recorded = NOT_ANY if settings.replies is None else load_replies(settings.replies, store)
     chat, likelihood, embedder = (
         _chat(settings, store, calls, recorded),
         _likelihood(settings, calls, recorded),

@@ -33,6 +33,9 @@ class Recorded:
     likelihood_model: str | None
 
 
+NOT_ANY = Recorded(None, None, None)
+
+
 def load_replies(path: Path, store: RunStore) -> Recorded:
     """Put recorded replies into a database's cache.
 

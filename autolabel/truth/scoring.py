@@ -17,7 +17,7 @@ from autolabel.scorers.base import Scorer, ScorerInfo
 from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.scorers.judging import JudgeScorer
 from autolabel.scorers.likelihood import LikelihoodScorer
-from autolabel.truth.built import TRUTH, Built, Shipped, certain_row
+from autolabel.truth.built import TRUTH, Built, Shipped, certain_row, smaller
 from autolabel.truth.labeling import Share
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
@@ -112,26 +112,12 @@ async def measure_scorer(built: Built, models: TruthModels, name: str, features:
 async def _judged(
     built: Built, scorer: Scorer | None, spec: ScorerSpec, index: int
 ) -> list[tuple[Shipped, Sequence[Example], Sequence[Prediction]]]:
-    exam = _smaller(built.exam(index), spec.tiles)
+    exam = smaller(built.exam(index), spec.tiles)
     shipped = scored_labels(built, index, spec.wrong, spec.paraphrases)
     if scorer is None:
         return [(one, exam, _known(built, one, exam)) for one in shipped]
     found = await scorer.predict([one.label for one in shipped], exam, Purpose("score", index))
     return [(one, exam, said) for one, said in zip(shipped, found, strict=True)]
-
-
-def _smaller(exam: Sequence[Example], tiles: int | None) -> list[Example]:
-    """The first tiles of each stratum by rank."""
-    if tiles is None:
-        return list(exam)
-    left = dict.fromkeys(("firing", "hard", "random"), tiles)
-    chosen = []
-    for example in sorted(exam, key=lambda e: (e.sample_rank, e.window_id)):
-        stratum = str(example.stratum)
-        if left[stratum] > 0:
-            left[stratum] -= 1
-            chosen.append(example)
-    return chosen
 
 
 def _known(built: Built, shipped: Shipped, exam: Sequence[Example]) -> list[Prediction]:
