@@ -138,7 +138,7 @@ class Columns:
         """True where the word `by` places further on (back, if negative) in the same document is."""
         result = np.zeros(len(self), dtype=bool)
         if by >= 0:
-            stop = len(self) - by
+            stop = max(len(self) - by, 0)
             result[:stop] = mask[by:] & (self.document[by:] == self.document[:stop])
         else:
             result[-by:] = mask[:by] & (self.document[:by] == self.document[-by:])

@@ -26,7 +26,7 @@ def _words_before(columns: Columns, runs: NDArray[np.int64]) -> NDArray[np.int64
     """How many words (not marks) of its run precede each."""
     seen: NDArray[np.int64] = np.cumsum(columns.is_word) - columns.is_word
     starts = np.flatnonzero(np.diff(runs, prepend=-1))
-    counts: NDArray[np.int64] = seen - seen[starts][runs]
+    counts: NDArray[np.int64] = seen - np.repeat(seen[starts], np.diff(starts, append=len(runs)))
     return counts
 
 
