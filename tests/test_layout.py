@@ -17,6 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     | frozenset({"calibration", "docstrings", "parts", "words"}),
     frozenset({"evidence", "training", "local", "causal", "llm", "labelers", "scorers", "store"}),
     frozenset({"agent", "pipeline", "planted", "train_sae", "report"}),
+    frozenset({"truth"}),
     frozenset({"cli"}),
 )
 NEIGHBOURS = LAYERS[2]
@@ -36,7 +37,7 @@ LIBRARIES = {
     "jinja2": {"report", "local"},
 }
 """Which parts may import a library, anywhere in a file."""
-MAY_IMPORT_LATE = {"cli", "pipeline", "report"}
+MAY_IMPORT_LATE = {"cli", "pipeline", "report", "truth"}
 """Only these import packages of autolabel inside functions, so that a command loads what it needs."""
 
 
