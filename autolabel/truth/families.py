@@ -203,8 +203,12 @@ def _union(seed: int) -> Iterator[Candidate]:
         for c in sets[:j]
         if len({a.group, b.group, c.group}) == 3
     ]
+    known: set[str] = set()
     for number, three in enumerate(sorted(drawn, key=lambda three: content_id("union", [seed, *(one.key for one in three)]))):
-        yield union_of(three[:2] if number % 3 == 0 else three)
+        union = union_of(three[:2] if number % 3 == 0 else three)
+        if union.key not in known:
+            known.add(union.key)
+            yield union
 
 
 def union_of(parts: Sequence[WordSet]) -> Candidate:
