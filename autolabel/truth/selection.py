@@ -198,7 +198,8 @@ def _with_wrong_labels(world: World, features: Sequence[TruthFeature], others: S
     for row, feature in enumerate(features):
         ratio = np.abs(np.log(np.maximum(n_held, 1) / max(n_own[row], 1)))
         apart = (jaccard[row] <= MOST_OVERLAP) & (both[row] <= MOST_RECALL * max(n_own[row], 1))
-        able = [i for i in np.flatnonzero(apart).tolist() if pool[i].label != feature.label]
+        taken = {feature.label, *(meaning.label for meaning in feature.candidate.near.values())}
+        able = [i for i in np.flatnonzero(apart).tolist() if pool[i].label not in taken]
         ranked = sorted(
             able, key=lambda i: (ratio[i] > np.log(ALIKE_RATE), content_id("wrong", [feature.candidate.key, pool[i].label]))
         )
