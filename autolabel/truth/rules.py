@@ -38,7 +38,7 @@ def read_rule(world: World, predicate: Mapping[str, Any], fired: Tiles) -> RuleR
     values = np.zeros(world.n_tiles)
     if predicate["kind"] == "words":
         columns = world.columns
-        by_type = np.array([weights.get(word, 0.0) for word in columns.lower])
+        by_type = np.array([weights.get(word.casefold(), 0.0) for word in columns.types])
         words = np.flatnonzero(by_type[columns.kind])
         _raise_to(values, world.tile_of_token[world.places.first[words]], by_type[columns.kind[words]])
     else:
