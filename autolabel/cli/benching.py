@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Measure labelers and scorers on features whose meaning is known.", no_args_is_help=True)
 COMMAND = "autolabel bench truth"
 FAMILIES = "words,form,place,gated,topic,next_token,union,graded,null"
+ENCODER = "part:all-minilm-l6-v2"
 SHIPPED_REPLIES, SHIPPED_LEADERBOARD = "replies.jsonl.xz", "leaderboard.json"
 
 
@@ -88,7 +89,7 @@ def truth(
         "checks": not no_checks,
         "budget": {"max_usd": max_usd, "max_tokens": max_tokens, "max_calls": max_calls},
         "replies": None if replies is None else str(_shipped(replies, SHIPPED_REPLIES)),
-        "local": {"embedding_model": "part:all-minilm-l6-v2", "likelihood_model": likelihood_model},
+        "local": {"embedding_model": ENCODER, "likelihood_model": likelihood_model},
     }
     if llm_model is not None:
         llm = {"base_url": llm_base_url, "model": llm_model, "name": llm_name, "tiles_per_prompt": llm_tiles_per_prompt}
@@ -96,6 +97,56 @@ def truth(
     if corpus is not None:
         given["corpus"] = {"name": "text of one's own", "sources": [{"path": path} for path in corpus]}
     _run(given, db, out, record, leaderboard, compare)
+
+
+@app.command("planted")
+def planted(
+    subject: Annotated[
+        str, typer.Option("--subject", help="Model that directions are planted into.")
+    ] = "part:smollm2-135m-instruct",
+    hookpoint: Annotated[str, typer.Option("--hookpoint", help="Where in its residual stream.")] = "layers.15",
+    corpus: Annotated[list[str] | None, typer.Option("--corpus", help="Text; State of the Union speeches when absent.")] = None,
+    concepts: Annotated[
+        int, typer.Option("--concepts", min=2, max=200, help="Word sets to plant, with the groups above them.")
+    ] = 26,
+    tokens: Annotated[int, typer.Option("--tokens", min=1, help="Tokens the SAE trains on, repeated ones counted.")] = 1_600_000,
+    d_sae: Annotated[int, typer.Option("--d-sae", min=2, help="Features of the SAE.")] = 1024,
+    k: Annotated[int, typer.Option("--k", min=1, help="Features active on a token.")] = 32,
+    share: Annotated[float, typer.Option("--share", min=0.001, max=1, help="Share of the text's documents.")] = 0.05,
+    low: Annotated[float, typer.Option("--low", min=0, help="Least strength, in median norms of the stream.")] = 1.0,
+    high: Annotated[float, typer.Option("--high", min=0, help="Largest strength.")] = 1.5,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the SAE, the evidence and the database.")] = Path("planted"),
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download model, text and encoder first, if they are not there yet.")
+    ] = False,
+) -> None:
+    """Level 1 of TruthBench: directions planted in a real model, an SAE trained over it, its features matched and labelled."""
+    if low > high:
+        raise ConfigError(f"--low {low:g} exceeds --high {high:g}")
+    paths = corpus or ["part:sotu"]
+    named = [path.removeprefix("part:") for path in (subject, *paths, ENCODER) if path.startswith("part:")]
+    prepare(named, fetch, "autolabel bench planted")
+    given: dict[str, Any] = {
+        "name": "planted",
+        "seed": seed,
+        "subject": {"model": subject},
+        "corpus": {"name": "planted text", "sources": [{"path": path, "share": share} for path in paths], "document_tokens": 500},
+        "training": {"hookpoint": hookpoint, "tokens": tokens, "d_sae": d_sae, "k": k, "reuse": 8, "buffer_tokens": 32_768},
+    }
+    _run_planted(given, concepts, (low, high), out)
+
+
+def _run_planted(given: dict[str, Any], n_concepts: int, strength: tuple[float, float], out: Path) -> None:
+    from autolabel.cli.progress import ProgressWatcher
+    from autolabel.config import TrainSettings, validated
+    from autolabel.truth.planted import markdown
+    from autolabel.truth.running import run_planted_bench
+
+    settings = validated(given, TrainSettings, "autolabel bench planted")
+    with ProgressWatcher() as watcher:
+        results = run_planted_bench(settings, n_concepts, strength, out, ENCODER, watcher.say)
+    typer.echo(markdown(results))
 
 
 def _run(

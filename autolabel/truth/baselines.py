@@ -26,11 +26,11 @@ def paraphrase(built: Built, index: int) -> Label | None:
     return built.label(index, "paraphrase", said[0]) if said else None
 
 
-def shuffled_label(built: Built, index: int) -> Label:
-    """The right label of another feature that fires elsewhere."""
+def shuffled_label(built: Built, index: int) -> Label | None:
+    """The right label of another feature that fires elsewhere, where there is one."""
     wrong = built.feature(index).wrong
-    chosen = min(wrong, key=lambda meaning: content_id("shuffled", [index, meaning.label]))
-    return built.label(index, "shuffled", chosen.label)
+    chosen = min(wrong, key=lambda meaning: content_id("shuffled", [index, meaning.label]), default=None)
+    return None if chosen is None else built.label(index, "shuffled", chosen.label)
 
 
 class TfIdfContrast:

@@ -142,7 +142,7 @@ def build(settings: TruthSettings, store: RunStore, report: Callable[[str], None
     identity = {"seed": settings.seed, "n": settings.n, "families": list(families), "nulls": settings.nulls, "corpus": content}
     with tempfile.TemporaryDirectory(dir=store.database.path.parent, prefix="truth-") as folder:
         evidence, firings = collect(world, selected, settings.evidence, identity, Path(folder), lambda _: None)
-        _store(evidence, store)
+        store_evidence(evidence, store)
     built = Built(settings, world, selected, firings, store, evidence.sae["sae_id"], evidence.evidence_set["evidence_set_id"])
     every = (*selected.features, *selected.nulls)
     built.fired = {feature.index: world.tiles_fired(firings.by_feature[feature.index]) for feature in every}
@@ -162,7 +162,8 @@ def known_families(names: Sequence[str]) -> list[Family]:
     return [family for family in FAMILIES if family in names]
 
 
-def _store(evidence: Evidence, store: RunStore) -> None:
+def store_evidence(evidence: Evidence, store: RunStore) -> None:
+    """Put an evidence set into a database."""
     single = {"saes": evidence.sae, "corpora": evidence.corpus, "evidence_sets": evidence.evidence_set}
     store.insert_evidence(single, {table: evidence.batches(table) for table in evidence.files})
 

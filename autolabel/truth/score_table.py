@@ -14,7 +14,7 @@ from autolabel.pipeline.examining import BOOTSTRAP_SEED
 from autolabel.records import Example, Prediction
 from autolabel.truth.bank import NEAR_KINDS
 from autolabel.truth.built import Built, Shipped
-from autolabel.truth.features import Family, Relation
+from autolabel.truth.features import RELATIONS, Family, Relation
 from autolabel.truth.resampling import NOTHING, Measured, mean_of, over_features
 from autolabel.truth.selection import NEAR_F1
 
@@ -58,18 +58,17 @@ class ScorerRow:
     seconds: float | None = None
 
 
-def scored_labels(built: Built, index: int, wrong: int, paraphrases: int) -> list[Shipped]:
-    """The labels of a feature that a scorer is tried on: the true one, every near-miss that tiles can tell, some others."""
-    left: dict[Relation, int] = {"paraphrase": paraphrases, "wrong": wrong}
-    chosen = []
-    for one in built.shipped[index]:
-        relation = one.shipped.relation
-        if relation in NEAR_KINDS and one.exact.f1 > NEAR_F1:
-            continue
-        if left.get(relation, 1) > 0:
-            chosen.append(one)
-            left[relation] = left.get(relation, 1) - 1
-    return chosen
+def scored_labels(built: Built, index: int, near: int, wrong: int, paraphrases: int) -> list[Shipped]:
+    """The labels of a feature that a scorer is tried on: the true one, near-misses that tiles can tell, some others.
+
+    Where fewer near-misses are wanted than there are, features take turns at which.
+    """
+    told = [one for one in built.shipped[index] if one.shipped.relation not in NEAR_KINDS or one.exact.f1 <= NEAR_F1]
+    of = {relation: [one for one in told if one.shipped.relation == relation] for relation in RELATIONS}
+    misses = [one for kind in NEAR_KINDS for one in of[kind]]
+    turn = index % max(len(misses), 1)
+    taken = (misses[turn:] + misses[:turn])[:near]
+    return [*of["true"], *of["paraphrase"][:paraphrases], *taken, *of["wrong"][:wrong]]
 
 
 def pair_of(built: Built, shipped: Shipped, exam: Sequence[Example], predictions: Sequence[Prediction]) -> Pair:

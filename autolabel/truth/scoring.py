@@ -25,6 +25,8 @@ from autolabel.truth.peers.base import PeerScore
 from autolabel.truth.score_table import Pair, ScorerRow, judge_against_truth, pair_of, scored_labels, scorer_row
 
 _FEATURES_AT_ONCE = 2
+FEW = (2, 1, 0)
+"""Near-misses, wrong labels and paraphrases where every label takes dozens of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +39,16 @@ class ScorerSpec:
     needs: Literal["chat", "likelihood", "embedder"] | None = None
     tiles: int | None = None
     """Tiles of each stratum; the whole exam when None. LLMs are asked about the fewest that can be scored."""
+    near: int = 4
+    """Near-misses of each feature that are scored, of the four kinds in turn."""
     wrong: int = 2
-    """Wrong labels of each feature that are scored."""
+    """Wrong labels of each."""
     paraphrases: int = 1
+
+    def labels(self, built: Built, index: int) -> list[Shipped]:
+        """The labels of a feature that it scores; where only one label in two may be wrong, every other feature has one."""
+        wrong = index % 2 if self.share != "all" and self.wrong == 1 else self.wrong
+        return scored_labels(built, index, self.near, wrong, self.paraphrases)
 
     def can_run(self, models: TruthModels) -> bool:
         """Whether the model it needs is there."""
@@ -77,12 +86,12 @@ SCORERS: dict[str, ScorerSpec] = {
     "truth": ScorerSpec(None),
     "embedding": ScorerSpec(_embedding, needs="embedder", tiles=MINIMUM_TILES),
     "likelihood": ScorerSpec(_likelihood, "llm", "likelihood", tiles=MINIMUM_TILES),
-    "detection": ScorerSpec(_judge("detection"), "llm", "chat", tiles=MINIMUM_TILES, wrong=1, paraphrases=0),
-    "fuzzing": ScorerSpec(_judge("fuzzing"), "expensive", "chat", tiles=MINIMUM_TILES, wrong=1, paraphrases=0),
-    "saebench": ScorerSpec(None, "expensive", "chat", wrong=1, paraphrases=0),
-    "neuronpedia": ScorerSpec(None, "expensive", "chat", wrong=1, paraphrases=0),
-    "delphi": ScorerSpec(None, "expensive", "chat", wrong=1, paraphrases=0),
-    "delphi_fuzz": ScorerSpec(None, "expensive", "chat", wrong=1, paraphrases=0),
+    "detection": ScorerSpec(_judge("detection"), "llm", "chat", MINIMUM_TILES, *FEW),
+    "fuzzing": ScorerSpec(_judge("fuzzing"), "expensive", "chat", MINIMUM_TILES, *FEW),
+    "saebench": ScorerSpec(None, "expensive", "chat", None, *FEW),
+    "neuronpedia": ScorerSpec(None, "expensive", "chat", None, *FEW),
+    "delphi": ScorerSpec(None, "expensive", "chat", None, *FEW),
+    "delphi_fuzz": ScorerSpec(None, "expensive", "chat", None, *FEW),
 }
 """Scorer → how it is run. `truth` runs a label's own function: the most that a scorer can know."""
 
@@ -113,7 +122,7 @@ async def _judged(
     built: Built, scorer: Scorer | None, spec: ScorerSpec, index: int
 ) -> list[tuple[Shipped, Sequence[Example], Sequence[Prediction]]]:
     exam = smaller(built.exam(index), spec.tiles)
-    shipped = scored_labels(built, index, spec.wrong, spec.paraphrases)
+    shipped = spec.labels(built, index)
     if scorer is None:
         return [(one, exam, _known(built, one, exam)) for one in shipped]
     found = await scorer.predict([one.label for one in shipped], exam, Purpose("score", index))
@@ -159,7 +168,7 @@ async def _measure_peer(built: Built, models: TruthModels, name: str, spec: Scor
     pairs, scores, failed = [], [], 0
     info = ScorerInfo(name, models.chat.model_id, "binary", settings={"protocol": name})  # type: ignore[arg-type]
     for index in features:
-        shipped = scored_labels(built, index, spec.wrong, spec.paraphrases)
+        shipped = spec.labels(built, index)
         found: list[PeerScore] = []
         for one in shipped:
             found.append(await peer.score(index, one.shipped.text, Purpose("score", index)))
