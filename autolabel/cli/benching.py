@@ -45,7 +45,8 @@ def truth(
     ] = None,
     labeler: Annotated[list[str] | None, typer.Option("--labeler", help="Only this labeler; repeatable.")] = None,
     scorer: Annotated[list[str] | None, typer.Option("--scorer", help="Only this scorer; repeatable.")] = None,
-    n_llm: Annotated[int, typer.Option("--n-llm", min=1, help="Features on which LLMs label and judge.")] = 60,
+    n_llm: Annotated[int, typer.Option("--n-llm", min=1, help="Features that LLMs label.")] = 60,
+    n_judge: Annotated[int, typer.Option("--n-judge", min=1, help="Features on which an LLM judges tile by tile.")] = 40,
     n_expensive: Annotated[
         int, typer.Option("--n-expensive", min=1, help="Features on which protocols run that need dozens of calls for each.")
     ] = 12,
@@ -83,6 +84,7 @@ def truth(
         "n": n,
         "families": _names(families),
         "n_llm": n_llm,
+        "n_judge": n_judge,
         "n_expensive": n_expensive,
         "labelers": labeler,
         "scorers": scorer,

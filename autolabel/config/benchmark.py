@@ -32,7 +32,9 @@ class TruthSettings(Section):
     nulls: Annotated[int, Field(ge=0, le=1000)] = 100
     """Features about nothing beside them, to measure false discoveries on."""
     n_llm: Annotated[int, Field(ge=1)] = 60
-    """Features on which LLMs label and judge."""
+    """Features that LLMs label, and that a small model scores by likelihood."""
+    n_judge: Annotated[int, Field(ge=1)] = 40
+    """Features on which an LLM judges tile by tile."""
     n_expensive: Annotated[int, Field(ge=1)] = 12
     """Features on which protocols run that need dozens of calls for each."""
     labelers: list[str] | None = None

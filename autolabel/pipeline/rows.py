@@ -3,12 +3,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from autolabel import prompts
 from autolabel.hashing import content_id
 from autolabel.metrics import Estimate
 from autolabel.records import FeatureEvidence, Label, Metric, Prediction, Split
 from autolabel.scorers.base import ScorerInfo
 
 Row = dict[str, Any]
+
+
+def prompt_rows() -> list[Row]:
+    """Rows of `prompts`: every version of every shipped prompt."""
+    loaded = [prompts.load(role, version) for role, version in prompts.list_prompts()]
+    return [{"prompt_hash": p.prompt_hash, "role": p.role, "version": p.version, "body": p.body} for p in loaded]
 
 
 def label_row(label: Label) -> Row:

@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Literal, Protocol
 
-from autolabel import prompts
 from autolabel.asking import together
 from autolabel.calibration import load_calibration_items
 from autolabel.config import Settings
@@ -14,6 +13,7 @@ from autolabel.pipeline.judges import calibrate, calibration_id
 from autolabel.pipeline.labeling import choose, choosing_scorer, propose
 from autolabel.pipeline.models import Models, Remote, make_labelers, make_scorers
 from autolabel.pipeline.nulls import CO_FIRING_JACCARD, Nulls
+from autolabel.pipeline.rows import prompt_rows
 from autolabel.pipeline.scoring import TestExam
 from autolabel.pipeline.workspace import LoadedFeature, Workspace
 from autolabel.records import AnswerMode, Label, Purpose
@@ -68,9 +68,7 @@ class ModelStages:
             await self._score(admitted, unfit)
 
     def _keep_prompts(self) -> None:
-        loaded = [prompts.load(role, version) for role, version in prompts.list_prompts()]
-        rows = [{"prompt_hash": p.prompt_hash, "role": p.role, "version": p.version, "body": p.body} for p in loaded]
-        self._workspace.store.append("prompts", rows)
+        self._workspace.store.append("prompts", prompt_rows())
 
     async def _calibrate(self) -> tuple[list[Scorer], list[Scorer]]:
         """The scorers whose judge is admitted, and those whose judge is not."""

@@ -82,6 +82,7 @@ class Bench:
             AutolabelError: the text or a model cannot be used; what was answered is kept.
         """
         started = perf_counter()
+        self._store.insert_many({"prompts": rows.prompt_rows()})
         built = build(self._settings, self._store, self._say)
         results = Results(built)
         results.seconds["build"] = perf_counter() - started
@@ -98,9 +99,8 @@ class Bench:
         return results
 
     def _features(self, built: Built, share: Share) -> list[int]:
-        if share == "all":
-            return [feature.index for feature in built.features]
-        n = self._settings.n_llm if share == "llm" else self._settings.n_expensive
+        settings = self._settings
+        n = {"all": settings.n, "llm": settings.n_llm, "judge": settings.n_judge, "expensive": settings.n_expensive}[share]
         return [feature.index for feature in built.subset(n)]
 
     async def _label(self, results: Results, models: TruthModels) -> None:

@@ -23,7 +23,8 @@ from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
 from autolabel.truth.peers.base import Peer
 
-Share = Literal["all", "llm", "expensive"]
+Share = Literal["all", "llm", "judge", "expensive"]
+"""Which of `TruthSettings.n`, `n_llm`, `n_judge` and `n_expensive` says how many features there are."""
 SHOWN_WINDOWS = 12
 FEATURES_AT_ONCE = 4
 Make = Callable[[Built, TruthModels, Sequence[int]], Awaitable[list[Attempt]]]

@@ -46,8 +46,8 @@ def load_truth_models(settings: TruthSettings, store: RunStore) -> TruthModels:
     Raises:
         DataError: a model or the file of replies cannot be used.
     """
-    calls = TracedCalls(store)
     recorded = NOT_ANY if settings.replies is None else load_replies(settings.replies, store)
+    calls = TracedCalls(store)
     chat, likelihood, embedder = (
         _chat(settings, store, calls, recorded),
         _likelihood(settings, calls, recorded),

@@ -123,11 +123,19 @@ class RecordedLikelihood:
 
 
 class TracedCalls:
-    """A `CallStore` that notes which requests each part of a benchmark needed, so that tokens are counted whoever answered."""
+    """A `CallStore` that notes which requests each part of a benchmark needed, so that tokens are counted whoever answered.
+
+    It holds all replies in memory: a benchmark has thousands, asks for most of them, and a database is slow to ask one by one.
+    """
 
     def __init__(self, store: RunStore) -> None:
+        """Read every reply that the database holds."""
         self._store = store
         self._under: set[str] = set()
+        store.drain(30.0)
+        with store.database.read() as connection:
+            found = connection.execute("SELECT request_hash, reply FROM llm_calls").fetchall()
+        self._known: dict[str, Mapping[str, Any]] = {request_hash: json.loads(reply) for request_hash, reply in found}
 
     @contextmanager
     def tracing(self) -> Iterator[set[str]]:
@@ -140,18 +148,15 @@ class TracedCalls:
 
     def holds(self, request_hash: str) -> bool:
         """See `CallStore`."""
-        return self._store.holds(request_hash)
+        return request_hash in self._known
 
     def get(self, request_hash: str) -> Mapping[str, Any] | None:
         """See `CallStore`."""
-        found = self._store.get(request_hash)
-        if found is not None:
-            self._under.add(request_hash)
-        return found
+        return self.get_many([request_hash]).get(request_hash)
 
     def get_many(self, request_hashes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """See `CallStore`."""
-        found = self._store.get_many(request_hashes)
+        found = {request_hash: self._known[request_hash] for request_hash in request_hashes if request_hash in self._known}
         self._under.update(found)
         return found
 
@@ -161,13 +166,13 @@ class TracedCalls:
 
     def record(self, call: Mapping[str, Any] | None, attempt: Mapping[str, Any]) -> None:
         """See `CallStore`."""
-        self._under.add(attempt["request_hash"])
-        self._store.record(call, attempt)
+        self.record_many([(call, attempt)])
 
     def record_many(self, answered: Sequence[tuple[Mapping[str, Any] | None, Mapping[str, Any]]]) -> None:
         """See `CallStore`."""
-        self._under.update(attempt["request_hash"] for _, attempt in answered)
         self._store.record_many(answered)
+        self._under.update(attempt["request_hash"] for _, attempt in answered)
+        self._known.update({call["request_hash"]: call["reply"] for call, _ in answered if call is not None})
 
     def sending(self, attempt: Mapping[str, Any]) -> int:
         """See `CallStore`."""

@@ -25,8 +25,6 @@ from autolabel.truth.peers.base import PeerScore
 from autolabel.truth.score_table import Pair, ScorerRow, judge_against_truth, pair_of, scored_labels, scorer_row
 
 _FEATURES_AT_ONCE = 2
-FEW = (2, 1, 0)
-"""Near-misses, wrong labels and paraphrases where every label takes dozens of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +40,14 @@ class ScorerSpec:
     near: int = 4
     """Near-misses of each feature that are scored, of the four kinds in turn."""
     wrong: int = 2
-    """Wrong labels of each."""
+    """Wrong labels of each feature that has any scored."""
+    one_in: int = 1
+    """Of one feature in so many wrong labels are scored."""
     paraphrases: int = 1
 
     def labels(self, built: Built, index: int) -> list[Shipped]:
-        """The labels of a feature that it scores; where only one label in two may be wrong, every other feature has one."""
-        wrong = index % 2 if self.share != "all" and self.wrong == 1 else self.wrong
+        """The labels of a feature that it scores."""
+        wrong = self.wrong if index % self.one_in == self.one_in - 1 else 0
         return scored_labels(built, index, self.near, wrong, self.paraphrases)
 
     def can_run(self, models: TruthModels) -> bool:
@@ -82,16 +82,21 @@ def _embedding(models: TruthModels) -> Scorer:
     return EmbeddingScorer(models.embedder)
 
 
+def _frugal(make: Callable[[TruthModels], Scorer] | None, share: Share) -> ScorerSpec:
+    """A scorer that asks a chat model dozens of times about each label: it scores fewer labels on fewer tiles."""
+    return ScorerSpec(make, share, "chat", MINIMUM_TILES, near=2, wrong=1, one_in=2, paraphrases=0)
+
+
 SCORERS: dict[str, ScorerSpec] = {
     "truth": ScorerSpec(None),
     "embedding": ScorerSpec(_embedding, needs="embedder", tiles=MINIMUM_TILES),
-    "likelihood": ScorerSpec(_likelihood, "llm", "likelihood", tiles=MINIMUM_TILES),
-    "detection": ScorerSpec(_judge("detection"), "llm", "chat", MINIMUM_TILES, *FEW),
-    "fuzzing": ScorerSpec(_judge("fuzzing"), "expensive", "chat", MINIMUM_TILES, *FEW),
-    "saebench": ScorerSpec(None, "expensive", "chat", None, *FEW),
-    "neuronpedia": ScorerSpec(None, "expensive", "chat", None, *FEW),
-    "delphi": ScorerSpec(None, "expensive", "chat", None, *FEW),
-    "delphi_fuzz": ScorerSpec(None, "expensive", "chat", None, *FEW),
+    "likelihood": ScorerSpec(_likelihood, "llm", "likelihood", MINIMUM_TILES),
+    "detection": _frugal(_judge("detection"), "judge"),
+    "fuzzing": _frugal(_judge("fuzzing"), "expensive"),
+    "saebench": _frugal(None, "expensive"),
+    "neuronpedia": _frugal(None, "expensive"),
+    "delphi": _frugal(None, "expensive"),
+    "delphi_fuzz": _frugal(None, "expensive"),
 }
 """Scorer → how it is run. `truth` runs a label's own function: the most that a scorer can know."""
 
