@@ -3,6 +3,7 @@
 import json
 import lzma
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,6 @@ REPLIES = {
 }
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[RunStore]:
-    with RunStore.open(tmp_path / "one.duckdb", "run-1") as opened:
-        yield opened
-
-
 def answer(calls: RunStore | TracedCalls) -> list[str]:
     """Record three chat replies and one of a small model, as live models do; their keys."""
     keys = []
@@ -62,38 +57,58 @@ def answer(calls: RunStore | TracedCalls) -> list[str]:
     return [*keys, key]
 
 
-@pytest.fixture
-def written(store: RunStore, tmp_path: Path) -> Path:
-    path = tmp_path / "replies.jsonl.xz"
-    answer(store)
-    assert write_replies(path, store, RECORDED) == 4
-    return path
+@contextmanager
+def opened(folder: Path) -> Iterator[RunStore]:
+    with RunStore.open(folder / "replies.duckdb", "run-1") as store:
+        yield store
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Iterator[RunStore]:
-    """Another database, without a reply."""
-    with RunStore.open(tmp_path / "other.duckdb", "run-2") as opened:
-        yield opened
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of four replies."""
+    folder = tmp_path_factory.mktemp("written")
+    with opened(folder) as store:
+        answer(store)
+        assert write_replies(folder / "replies.jsonl.xz", store, RECORDED) == 4
+    return folder / "replies.jsonl.xz"
 
 
-async def test_what_was_recorded_is_replied(written: Path, other: RunStore) -> None:
-    found = load_replies(written, other)
-    assert found == RECORDED
-    chat = RecordedChat(ENDPOINT, MODEL, TracedCalls(other))
+@pytest.fixture(scope="module")
+def loaded(written: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
+    """A new database into which they were put."""
+    with opened(tmp_path_factory.mktemp("loaded")) as store:
+        assert load_replies(written, store) == RECORDED
+        yield store
+
+
+@pytest.fixture(scope="module")
+def calls(loaded: RunStore) -> TracedCalls:
+    return TracedCalls(loaded)
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunStore]:
+    """A database that stays without a reply."""
+    with opened(tmp_path_factory.mktemp("empty")) as store:
+        yield store
+        with store.database.read() as connection:
+            assert connection.execute("SELECT count(*) FROM llm_calls").fetchall() == [(0,)]
+
+
+async def test_what_was_recorded_is_replied(calls: TracedCalls) -> None:
+    chat = RecordedChat(ENDPOINT, MODEL, calls)
     for request, reply in REPLIES.items():
         said = await chat.chat(request, PURPOSE)
         assert said.request_hash == chat_request_hash(ENDPOINT, MODEL, request)
         assert reply_to_json(said) == reply_to_json(reply)
-    small = RecordedLikelihood(SMALL, TracedCalls(other))
+    small = RecordedLikelihood(SMALL, calls)
     assert small.log_probabilities("prefix", ["yes", "no"], PURPOSE) == [Continuation(-1.0, 1), Continuation(-2.5, 2)]
 
 
-def test_written_again_the_file_is_the_same(written: Path, other: RunStore, tmp_path: Path) -> None:
-    load_replies(written, other)
-    load_replies(written, other)
+def test_written_again_the_file_is_the_same(written: Path, loaded: RunStore, tmp_path: Path) -> None:
+    load_replies(written, loaded)
     again = tmp_path / "again.jsonl.xz"
-    assert write_replies(again, other, RECORDED) == 4
+    assert write_replies(again, loaded, RECORDED) == 4
     assert lzma.decompress(again.read_bytes()) == lzma.decompress(written.read_bytes())
 
 
@@ -104,15 +119,16 @@ def test_the_file_says_what_made_it_and_nothing_of_who_or_when(written: Path) ->
     assert all({"run_id", "created_utc", "latency_ms"}.isdisjoint(row) for row in rows)
 
 
-def test_replies_of_the_database_s_own_are_not_replaced(written: Path, other: RunStore) -> None:
+def test_replies_of_the_database_s_own_are_not_replaced(written: Path, tmp_path: Path) -> None:
     request = next(iter(REPLIES))
     key = chat_request_hash(ENDPOINT, MODEL, request)
     attempt = Attempt.begin(key, ENDPOINT, MODEL, PURPOSE)
     own = reply_to_json(ChatReply("own answer", "stop", MODEL))
-    other.record(attempt.call_row("chat", own, MODEL, Usage(1, 0, 1)), attempt.row(Usage(1, 0, 1)))
-    other.drain(30.0)
-    load_replies(written, other)
-    found = TracedCalls(other).get(key)
+    with opened(tmp_path) as store:
+        store.record(attempt.call_row("chat", own, MODEL, Usage(1, 0, 1)), attempt.row(Usage(1, 0, 1)))
+        store.drain(30.0)
+        load_replies(written, store)
+        found = TracedCalls(store).get(key)
     assert found is not None
     assert found["text"] == "own answer"
 
@@ -131,25 +147,22 @@ def test_replies_of_the_database_s_own_are_not_replaced(written: Path, other: Ru
         ),
     ],
 )
-async def test_a_question_that_was_not_asked_has_no_reply(written: Path, other: RunStore, request_: ChatRequest) -> None:
-    load_replies(written, other)
+async def test_a_question_that_was_not_asked_has_no_reply(calls: TracedCalls, request_: ChatRequest) -> None:
     with pytest.raises(ModelResponseError, match=NOT_RECORDED) as caught:
-        await RecordedChat(ENDPOINT, MODEL, TracedCalls(other)).chat(request_, PURPOSE)
+        await RecordedChat(ENDPOINT, MODEL, calls).chat(request_, PURPOSE)
     assert caught.value.status == "failed"
 
 
-async def test_another_model_s_replies_are_not_its_own(written: Path, other: RunStore) -> None:
-    load_replies(written, other)
-    request, calls = next(iter(REPLIES)), TracedCalls(other)
+async def test_another_model_s_replies_are_not_its_own(calls: TracedCalls) -> None:
+    request = next(iter(REPLIES))
     assert calls.holds(chat_request_hash(ENDPOINT, MODEL, request))
     for chat in (RecordedChat(ENDPOINT, "another-llm", calls), RecordedChat("elsewhere", MODEL, calls)):
         with pytest.raises(ModelResponseError, match=NOT_RECORDED):
             await chat.chat(request, PURPOSE)
 
 
-def test_a_small_model_knows_only_what_was_recorded_and_completes_nothing(written: Path, other: RunStore) -> None:
-    load_replies(written, other)
-    small = RecordedLikelihood(SMALL, TracedCalls(other))
+def test_a_small_model_knows_only_what_was_recorded_and_completes_nothing(calls: TracedCalls) -> None:
+    small = RecordedLikelihood(SMALL, calls)
     with pytest.raises(ModelResponseError, match=NOT_RECORDED):
         small.log_probabilities("prefix", ["no", "yes"], PURPOSE)
     with pytest.raises(ModelResponseError, match=NOT_RECORDED):
@@ -196,65 +209,53 @@ ROW = {
         (lzma.compress(lzma.decompress(lines(HEADER, ROW)) + b'{"request_hash"'), "cannot read the replies"),
     ],
 )
-def test_what_is_no_file_of_replies_is_refused_by_name(store: RunStore, tmp_path: Path, content: bytes, message: str) -> None:
+def test_what_is_no_file_of_replies_is_refused_by_name(empty: RunStore, tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "others.xz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        load_replies(path, store)
+        load_replies(path, empty)
     assert str(path) in str(caught.value)
     assert "--record wrote" in str(caught.value)
 
 
-def test_a_missing_file_or_a_folder_is_refused_by_name(store: RunStore, tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_refused_by_name(empty: RunStore, tmp_path: Path) -> None:
     for path in (tmp_path / "missing.xz", tmp_path):
         with pytest.raises(DataError, match="cannot read the replies") as caught:
-            load_replies(path, store)
+            load_replies(path, empty)
         assert str(path) in str(caught.value)
 
 
 @pytest.mark.parametrize("kept", [0.2, 0.6, 0.95])
-def test_a_file_that_was_cut_short_is_refused_and_nothing_of_it_kept(written: Path, other: RunStore, kept: float) -> None:
+def test_a_file_that_was_cut_short_is_refused(written: Path, empty: RunStore, tmp_path: Path, kept: float) -> None:
     whole = written.read_bytes()
-    written.write_bytes(whole[: int(len(whole) * kept)])
+    path = tmp_path / "short.xz"
+    path.write_bytes(whole[: int(len(whole) * kept)])
     with pytest.raises(DataError, match="cannot read the replies"):
-        load_replies(written, other)
-    with other.database.read() as connection:
-        assert connection.execute("SELECT count(*) FROM llm_calls").fetchall() == [(0,)]
+        load_replies(path, empty)
 
 
-def test_a_file_without_replies_is_one_of_none(other: RunStore, tmp_path: Path) -> None:
+def test_a_file_without_replies_is_one_of_none(empty: RunStore, tmp_path: Path) -> None:
     path = tmp_path / "none.xz"
-    assert write_replies(path, other, Recorded(None, None, None)) == 0
-    assert load_replies(path, other) == Recorded(None, None, None)
+    assert write_replies(path, empty, Recorded(None, None, None)) == 0
+    assert load_replies(path, empty) == Recorded(None, None, None)
 
 
-def test_tokens_are_counted_for_what_a_part_needed(store: RunStore) -> None:
-    calls = TracedCalls(store)
-    keys = answer(calls)
-    with calls.tracing() as first:
-        assert calls.get(keys[0]) is not None
-        assert calls.get("missing") is None
-        with calls.tracing() as inner:
-            assert set(calls.get_many([keys[1], "missing"])) == {keys[1]}
-        assert calls.get(keys[3]) is not None
-    assert (first, inner) == ({keys[0], keys[3]}, {keys[1]})
-    assert calls.tokens(first) == (10 + 7, 2, 3)
-    assert calls.tokens(inner) == (11, 2, 3)
-    assert calls.tokens(set()) == (0, 0, 0)
-
-
-def test_what_is_recorded_inside_a_part_is_counted_with_it(store: RunStore) -> None:
-    calls = TracedCalls(store)
-    with calls.tracing() as requests:
-        keys = answer(calls)
-    assert requests == set(keys)
-    assert calls.tokens(requests) == (10 + 11 + 12 + 7, 6, 9)
-
-
-def test_everything_else_is_the_store_s(store: RunStore) -> None:
-    calls = TracedCalls(store)
-    (key, *_) = answer(calls)
-    assert calls.holds(key)
-    assert calls.unusable(key) is None
-    ticket = calls.sending(Attempt.begin("11", ENDPOINT, MODEL, PURPOSE).row(Usage()))
-    calls.sent(ticket)
+def test_tokens_are_counted_for_what_a_part_needed(tmp_path: Path) -> None:
+    with opened(tmp_path) as store:
+        calls = TracedCalls(store)
+        with calls.tracing() as every:
+            keys = answer(calls)
+        assert every == set(keys), "what is recorded inside a part counts as needed by it"
+        with calls.tracing() as first:
+            assert calls.get(keys[0]) is not None
+            assert calls.get("missing") is None
+            with calls.tracing() as inner:
+                assert set(calls.get_many([keys[1], "missing"])) == {keys[1]}
+            assert calls.get(keys[3]) is not None
+        assert (first, inner) == ({keys[0], keys[3]}, {keys[1]})
+        assert calls.tokens(every) == (10 + 11 + 12 + 7, 6, 9)
+        assert calls.tokens(first) == (10 + 7, 2, 3)
+        assert calls.tokens(inner) == (11, 2, 3)
+        assert calls.tokens(set()) == (0, 0, 0)
+        assert calls.holds(keys[0])
+        assert calls.unusable(keys[0]) is None
