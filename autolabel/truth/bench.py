@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from autolabel.config import TruthSettings
@@ -12,6 +12,7 @@ from autolabel.scorers.base import ScorerInfo
 from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.store.run_store import RunStore
 from autolabel.truth.built import Built, build, certain_row
+from autolabel.truth.costs import ProtocolCost, measure_costs
 from autolabel.truth.coverage import Coverage, measure_coverage
 from autolabel.truth.discoveries import Discoveries, measure_discoveries
 from autolabel.truth.generation import Writer
@@ -46,8 +47,14 @@ class Results:
     coverage: list[Coverage] = field(default_factory=list)
     discoveries: list[Discoveries] = field(default_factory=list)
     leak: list[LeakSummary] = field(default_factory=list)
+    costs: list[ProtocolCost] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     """Time that building and measuring took, by part."""
+
+    @property
+    def parts(self) -> list[str]:
+        """The labelers and scorers that were measured."""
+        return [*(f"labeler {row.name}" for row in self.labelers), *(f"scorer {name}" for name in self.scored)]
 
 
 def chosen(wanted: Sequence[str] | None, known: Sequence[str], what: str) -> list[str]:
@@ -87,7 +94,6 @@ class Bench:
         results = Results(built)
         results.seconds["build"] = perf_counter() - started
         models = load_truth_models(self._settings, self._store)
-        results.recorded = models.recorded
         try:
             await models.open()
             await self._label(results, models)
@@ -96,6 +102,7 @@ class Bench:
                 await self._check(results, models)
         finally:
             await models.close()
+        results.recorded = replace(models.recorded, parts=tuple(results.parts))
         return results
 
     def _features(self, built: Built, share: Share) -> list[int]:
@@ -112,7 +119,7 @@ class Bench:
         writer = None if models.chat is None else Writer(models.chat, few)
         for name in self._labelers:
             spec = LABELERS[name]
-            if not spec.can_run(models):
+            if not (spec.can_run(models) and models.can_replay(f"labeler {name}", spec.needs)):
                 continue
             with self._timed(results, models, f"labeler {name}") as spent:
                 attempts = await spec.make(built, models, self._features(built, spec.share))
@@ -147,7 +154,8 @@ class Bench:
     async def _score(self, results: Results, models: TruthModels) -> None:
         for name in self._scorers:
             spec = SCORERS[name]
-            if not spec.can_run(models):
+            needs = () if spec.needs is None else (spec.needs,)
+            if not (spec.can_run(models) and models.can_replay(f"scorer {name}", needs)):
                 continue
             with self._timed(results, models, f"scorer {name}") as spent:
                 scored = await measure_scorer(results.built, models, name, self._features(results.built, spec.share))
@@ -162,6 +170,8 @@ class Bench:
             results.coverage = measure_coverage(built)
         with self._timed(results, models, "what a leak is worth"):
             results.leak = measure_leak(built)
+        with self._timed(results, models, "what the protocols of others cost"):
+            results.costs = measure_costs(built)
         if models.embedder is not None and built.selected.nulls:
             with self._timed(results, models, "features about nothing"):
                 every = [feature.index for feature in (*built.features, *built.selected.nulls)]

@@ -144,8 +144,8 @@ LABELERS: dict[str, LabelerSpec] = {
     "lexical": LabelerSpec(_by(lambda models: LexicalLabeler())),
     "explain": LabelerSpec(_by(lambda models: _explainer(models, 1)), "llm", frozenset({"chat"})),
     "best_of": LabelerSpec(_best_of, "llm", frozenset({"chat", "likelihood"})),
-    "neuronpedia": LabelerSpec(_peer("neuronpedia"), "llm", frozenset({"chat"})),
-    "saebench": LabelerSpec(_peer("saebench"), "llm", frozenset({"chat"})),
+    "neuronpedia": LabelerSpec(_peer("neuronpedia"), "expensive", frozenset({"chat"})),
+    "saebench": LabelerSpec(_peer("saebench"), "expensive", frozenset({"chat"})),
     "delphi": LabelerSpec(_peer("delphi"), "expensive", frozenset({"chat"})),
 }
 """Labeler → how it is run. `paraphrase` is the referees' ceiling, `shuffled` their floor."""

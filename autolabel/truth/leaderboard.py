@@ -51,6 +51,7 @@ def as_json(results: Results) -> dict[str, Any]:
         },
         "coverage": [_rounded(asdict(one)) for one in results.coverage],
         "discoveries": [_rounded(asdict(one)) for one in results.discoveries],
+        "costs": [_rounded(asdict(one)) for one in results.costs],
         "leak": [_rounded(asdict(one)) for one in results.leak],
     }
 
@@ -86,7 +87,7 @@ def differences(path: Path, results: Results) -> list[str]:
                 found.append(f"{part} {name}: not in the leaderboard")
             else:
                 found += _compared(f"{part} {name}", before[part][name], row)
-    for part in ("coverage", "discoveries", "leak"):
+    for part in ("coverage", "discoveries", "costs", "leak"):
         if now[part]:
             found += _compared(part, before[part], now[part])
     return found

@@ -1,5 +1,6 @@
 """The models of a benchmark: live where they are set up, else stood in for by recorded replies."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from autolabel.config import TruthSettings
@@ -27,6 +28,15 @@ class TruthModels:
     tiles_per_prompt: int
     replayed: bool
     """Whether some replies were recorded, so that seconds mean nothing."""
+
+    def can_replay(self, part: str, needs: Collection[str]) -> bool:
+        """Whether a part of the benchmark that needs these models has them live, or was recorded."""
+        stood_in = {
+            "chat": isinstance(self.chat, RecordedChat),
+            "likelihood": isinstance(self.likelihood, RecordedLikelihood),
+            "embedder": False,
+        }
+        return part in self.recorded.parts or not any(stood_in[need] for need in needs)
 
     async def open(self) -> None:
         """Find out what the endpoint supports, where there is one."""
@@ -58,6 +68,7 @@ def load_truth_models(settings: TruthSettings, store: RunStore) -> TruthModels:
         endpoint_id=recorded.endpoint_id if llm is None else llm.name or llm.base_urls[0],
         model=recorded.model if llm is None else llm.model,
         likelihood_model=None if likelihood is None else likelihood.model_id,
+        parts=recorded.parts,
     )
     packed = settings.tiles_per_prompt if llm is None else llm.tiles_per_prompt
     return TruthModels(chat, likelihood, embedder, described, calls, settings.answer_mode, packed, settings.replies is not None)

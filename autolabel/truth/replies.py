@@ -31,6 +31,8 @@ class Recorded:
     model: str | None
     """The chat model; None where only likelihoods are recorded."""
     likelihood_model: str | None
+    parts: tuple[str, ...] = ()
+    """What was measured when they were recorded, such as `scorer detection`; nothing else can be replayed."""
 
 
 NOT_ANY = Recorded(None, None, None)
@@ -56,7 +58,7 @@ def load_replies(path: Path, store: RunStore) -> Recorded:
     if wrong is not None:
         raise DataError(f"line {wrong} of '{path}' is no reply; name a file that --record wrote")
     store.insert_many({"llm_calls": [{name: row[name] for name in (*_KEPT, *_COUNTED)} for row in rows]})
-    return Recorded(header.get("endpoint_id"), header.get("model"), header.get("likelihood_model"))
+    return Recorded(header.get("endpoint_id"), header.get("model"), header.get("likelihood_model"), tuple(header.get("parts", ())))
 
 
 def write_replies(path: Path, store: RunStore, recorded: Recorded) -> int:
@@ -67,7 +69,7 @@ def write_replies(path: Path, store: RunStore, recorded: Recorded) -> int:
         found = connection.sql(f"SELECT {names} FROM llm_calls ORDER BY kind, request_hash").to_arrow_table().to_pylist()
     header = {"format": FORMAT, "endpoint_id": recorded.endpoint_id, "model": recorded.model}
     with lzma.open(path, "wt", encoding="utf-8", preset=6) as file:
-        file.write(json.dumps(header | {"likelihood_model": recorded.likelihood_model}) + "\n")
+        file.write(json.dumps(header | {"likelihood_model": recorded.likelihood_model, "parts": recorded.parts}) + "\n")
         for row in found:
             row["reply"] = json.loads(row["reply"])
             file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -28,6 +28,8 @@ def markdown(results: Results) -> str:
         parts += ["## Intervals", _coverage(results)]
     if results.discoveries:
         parts += ["## Features about nothing", _discoveries(results)]
+    if results.costs:
+        parts += ["## What protocols cost", _costs(results)]
     if results.leak:
         parts += ["## What a leak is worth", _leak(results)]
     return "\n\n".join(parts) + "\n"
@@ -186,6 +188,23 @@ def _discoveries(results: Results) -> str:
                 number(one.power),
             ]
             for one in results.discoveries
+        ],
+    )
+
+
+def _costs(results: Results) -> str:
+    return table(
+        ["protocol", "features", "calls for a label", "tokens", "calls for a score", "tokens"],
+        [
+            [
+                one.protocol,
+                str(one.n),
+                f"{one.label_calls:.0f}",
+                f"{one.label_tokens:,.0f}",
+                f"{one.score_calls:.0f}",
+                f"{one.score_tokens:,.0f}",
+            ]
+            for one in results.costs
         ],
     )
 

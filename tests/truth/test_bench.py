@@ -3,7 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -108,11 +108,12 @@ def replayed_models(settings: TruthSettings, store: RunStore) -> TruthModels:
 
 
 def run(settings: TruthSettings, record: Path | None = None) -> Results:
+    """As `running.run_bench`, which the slow test runs."""
     with RunStore.open(Path(settings.db), uuid4().hex) as store:
         store.start_run("bench truth", {}, settings.config_hash, settings.seed)
         results = asyncio.run(Bench(settings, store, lambda _: None).run())
         if record is not None:
-            assert write_replies(record, store, Recorded(ENDPOINT, MODEL, LIKELIHOOD)) > 100
+            assert write_replies(record, store, results.recorded) > 100
         store.finish_run("done")
     return results
 
@@ -179,7 +180,7 @@ def test_exact_scores_and_predictions_are_stored(ran: tuple[TruthSettings, Resul
         wrong = connection.execute(
             "SELECT count(*) FROM scores WHERE scorer = 'truth' AND metric = 'f1' AND low <> high"
         ).fetchone()
-    assert {"truth", "embedding", "likelihood", "detection", "fuzzing", "recovery", "saebench"} <= set(scorers)
+    assert {"truth", "embedding", "likelihood", "detection", "fuzzing", "recovery"} <= set(scorers)
     assert wrong == (0,)
 
 
@@ -202,6 +203,21 @@ def test_recorded_replies_give_the_same_numbers_without_a_model(
     assert leaderboard.as_json(replayed) == leaderboard.as_json(results)
     assert [row.seconds for row in replayed.scorers if row.name == "detection"] == [None]
     assert diff(Path(settings.db), Path(other.db)) == []
+
+
+def test_what_was_not_recorded_is_left_out_of_a_replay(
+    ran: tuple[TruthSettings, Results, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, _, replies = ran
+    with RunStore.open(tmp_path / "some.duckdb", "run") as store:
+        recorded = load_replies(replies, store)
+        write_replies(tmp_path / "few.jsonl.xz", store, replace(recorded, parts=("labeler explain", "scorer saebench")))
+    monkeypatch.setattr(bench, "load_truth_models", replayed_models)
+    given = {"db": str(tmp_path / "few.duckdb"), "replies": tmp_path / "few.jsonl.xz", "checks": False}
+    found = run(settings.model_copy(update=given))
+    asking = {name for name, spec in LABELERS.items() if spec.needs}
+    assert {row.name for row in found.labelers} & asking == {"explain"}
+    assert set(found.scored) == {"truth", "embedding", "saebench"}
 
 
 def test_a_leaderboard_is_compared_number_by_number(ran: tuple[TruthSettings, Results, Path], tmp_path: Path) -> None:
