@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 
 from autolabel.config import TruthSettings
-from autolabel.errors import ConfigError
+from autolabel.errors import ConfigError, ModelResponseError
 from autolabel.evidence.finishing import Evidence
 from autolabel.hashing import content_id
 from autolabel.intervals import unscored
 from autolabel.pipeline import rows
-from autolabel.records import Example, FeatureEvidence, Label, Metric
-from autolabel.scorers.base import ScorerInfo
+from autolabel.records import Example, FeatureEvidence, Label, Metric, Prediction, Purpose
+from autolabel.scorers.base import Scorer, ScorerInfo
 from autolabel.store.reading import load_feature_evidence
 from autolabel.store.run_store import RunStore
 from autolabel.truth.evidence import Firings, collect
@@ -205,3 +205,11 @@ def smaller(exam: Sequence[Example], tiles: int | None) -> list[Example]:
             left[stratum] -= 1
             chosen.append(example)
     return chosen
+
+
+async def predicted(scorer: Scorer, labels: Sequence[Label], exam: Sequence[Example], purpose: Purpose) -> list[list[Prediction]]:
+    """What a scorer says; where its model has no answer (a reply that was not recorded), failed predictions that say so."""
+    try:
+        return await scorer.predict(labels, exam, purpose)
+    except ModelResponseError as error:
+        return [[Prediction(example.window_id, None, error.status, str(error)) for example in exam] for _ in labels]

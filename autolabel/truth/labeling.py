@@ -17,7 +17,7 @@ from autolabel.ranking import MINIMUM_TILES
 from autolabel.records import ChatModel, FeatureEvidence, Label, LikelihoodModel, Purpose
 from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.truth.baselines import TfIdfContrast, paraphrase, shuffled_label, true_label
-from autolabel.truth.built import Built, smaller
+from autolabel.truth.built import Built, predicted, smaller
 from autolabel.truth.label_table import Attempt
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
@@ -107,8 +107,11 @@ async def _chosen(scorer: LikelihoodScorer, evidence: FeatureEvidence, labels: S
     if not labels or not exam:
         return labels[0] if labels else None
     strata, clusters = [str(e.stratum) for e in exam], [e.source_document_id for e in exam]
-    found = await scorer.predict(labels, exam, Purpose("validate", evidence.feature_index))
-    scores = [label_score([p.value or 0.0 for p in said], strata, clusters, BOOTSTRAP_SEED).value for said in found]
+    found = await predicted(scorer, labels, exam, Purpose("validate", evidence.feature_index))
+    values = [[p.value for p in said if p.value is not None] for said in found]
+    if any(len(known) < len(exam) for known in values):
+        return labels[0]
+    scores = [label_score(known, strata, clusters, BOOTSTRAP_SEED).value for known in values]
     best = max(range(len(labels)), key=lambda i: (-1.0 if scores[i] is None else scores[i], labels[i].method, labels[i].label_id))
     return labels[best]
 

@@ -17,7 +17,7 @@ from autolabel.scorers.base import Scorer, ScorerInfo
 from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.scorers.judging import JudgeScorer
 from autolabel.scorers.likelihood import LikelihoodScorer
-from autolabel.truth.built import TRUTH, Built, Shipped, certain_row, smaller
+from autolabel.truth.built import TRUTH, Built, Shipped, certain_row, predicted, smaller
 from autolabel.truth.labeling import Share
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
@@ -130,7 +130,7 @@ async def _judged(
     shipped = spec.labels(built, index)
     if scorer is None:
         return [(one, exam, _known(built, one, exam)) for one in shipped]
-    found = await scorer.predict([one.label for one in shipped], exam, Purpose("score", index))
+    found = await predicted(scorer, [one.label for one in shipped], exam, Purpose("score", index))
     return [(one, exam, said) for one, said in zip(shipped, found, strict=True)]
 
 
