@@ -57,6 +57,11 @@ class Built:
         """A feature of the benchmark, or one of the further nulls."""
         return self._by_index[index]
 
+    def number(self, index: int) -> int:
+        """A feature's place within its family, 0 first: what decides which labels are scored must not depend on other families."""
+        family = self.feature(index).family
+        return sum(feature.family == family for feature in self.features if feature.index < index)
+
     @cached_property
     def _by_index(self) -> dict[int, TruthFeature]:
         return {feature.index: feature for feature in (*self.selected.features, *self.selected.nulls)}

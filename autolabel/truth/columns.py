@@ -174,13 +174,25 @@ class Columns:
         return result
 
     @cached_property
+    def is_adjacent(self) -> Mask:
+        """Words that begin where the word before them, in the same document, ends."""
+        result = np.zeros(len(self), dtype=bool)
+        result[1:] = (self.start[1:] == self.end[:-1]) & (self.document[1:] == self.document[:-1])
+        return result
+
+    @cached_property
     def sentence(self) -> NDArray[np.int64]:
-        """Number of each word's sentence: it ends with `.`, `!` or `?` (and closing quotes or brackets), or with the line."""
-        ends = self.by_type(lambda word: word in ".!?")
-        closing = self.by_type(lambda word: word in "\"'”’)]")
-        after_end = self.shifted(ends, -1)
-        late = closing & after_end
-        starts = (after_end & ~closing & ~ends) | (self.shifted(late, -1) & ~ends) | self.gap_has_line_end
+        """Number of each word's sentence: it ends with `.`, `!` or `?` (and the marks that close right behind), or with the line.
+
+        A full stop within a number or an abbreviation, with no white space after it, ends nothing.
+        """
+        closing = self.by_type(lambda word: word in "\"'”’)]") & self.is_adjacent
+        stop = self.by_type(lambda word: word in ".!?")
+        ends = stop & ~self.shifted(self.is_adjacent & ~closing & ~stop, 1)
+        behind = closing & self.shifted(ends, -1)
+        behind |= closing & self.shifted(behind, -1)
+        over = ends | behind
+        starts = (self.shifted(over, -1) & ~over) | self.gap_has_line_end
         return self.runs(starts)
 
     @cached_property

@@ -28,7 +28,8 @@ SOURCE_LABELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "package-docs": ("software documentation", ("manuals of a programming library", "docstrings", "text that explains functions")),
     "package-code": ("program source code", ("Python code", "statements of a programming language", "lines of a program")),
 }
-_TOPIC_SETS_AT_LEAST, _TOPIC_BROADER_AT_LEAST = 5, 3
+TOPIC_WORDS = 3
+"""Different words of a set that a document on its topic holds."""
 
 Keyed = TypeVar("Keyed", bound="_HasKey")
 
@@ -151,17 +152,17 @@ def _topic(seed: int) -> Iterator[Candidate]:
         for one in group.sets:
             other = _sibling(one)
             near: dict[NearKind, Meaning] = {
-                "broader": Meaning(f"texts about {group.label}", Topic(group.words, _TOPIC_SETS_AT_LEAST)),
+                "broader": Meaning(f"texts about {group.label}", Topic(group.words, TOPIC_WORDS)),
                 "context_dropped": one.meaning,
             }
             if other is not None:
-                near["sibling"] = Meaning(f"texts about {other.label}", Topic(other.words, _TOPIC_BROADER_AT_LEAST))
+                near["sibling"] = Meaning(f"texts about {other.label}", Topic(other.words, TOPIC_WORDS))
             said = (
                 f"passages whose subject is {one.label}",
                 f"documents that deal with {one.label}",
                 f"any word in a text on {one.label}",
             )
-            meaning = Meaning(f"texts about {one.label}", Topic(one.words, _TOPIC_BROADER_AT_LEAST))
+            meaning = Meaning(f"texts about {one.label}", Topic(one.words, TOPIC_WORDS))
             yield Candidate("topic", f"topic_{one.key}", meaning, said, near)
     yield from _sources(seed)
 

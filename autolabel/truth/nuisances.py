@@ -1,6 +1,6 @@
 """From a function's marks to activations as real features show them: misses, false fires, strengths, smear, absorption.
 
-Everything is drawn by the hash of (feature, document, place), so that text in another order, or more of it, changes nothing.
+Everything is drawn by the hash of (feature, document, place), so that text in another order changes nothing.
 """
 
 from collections.abc import Callable
@@ -11,11 +11,14 @@ import scipy.special
 from numpy.typing import NDArray
 
 from autolabel.hashing import combine, content_id
+from autolabel.sampling import TILE_TOKENS
 from autolabel.truth.columns import Columns, Mask
 from autolabel.truth.features import Candidate, Nuisances
 
 MISSES, FALSE_FIRES, SPREADS = (0.0, 0.1, 0.3), (0.0, 0.2), (0.3, 0.8)
 _MISS_SALT, _FALSE_SALT, _STRENGTH_SALT = 71, 72, 73
+CROWDED = 2
+"""Words marked in each stretch of 32 tokens from which on a feature counts as firing on stretches, not on words."""
 GRADED_SPREAD = 0.1
 _SCALE = 4.0
 """Typical activation; the unit means nothing."""
@@ -68,7 +71,7 @@ def fired(marks: Mask, columns: Columns, places: TokenPlaces, nuisances: Nuisanc
     if nuisances.miss:
         kept &= _uniform(_MISS_SALT, key, document, place) >= nuisances.miss
     if nuisances.false_fires:
-        rate = nuisances.false_fires * marks.sum() / max(int((~marks & columns.is_word).sum()), 1)
+        rate = nuisances.false_fires * _places(marks, places) / max(int((~marks & columns.is_word).sum()), 1)
         kept |= ~marks & columns.is_word & (_uniform(_FALSE_SALT, key, document, place) < rate)
     words = np.flatnonzero(kept)
     noise = scipy.special.ndtri(np.clip(_uniform(_STRENGTH_SALT, key, document[words], place[words]), 1e-9, 1 - 1e-9))
@@ -76,6 +79,14 @@ def fired(marks: Mask, columns: Columns, places: TokenPlaces, nuisances: Nuisanc
     values = (_SCALE * graded * np.exp(nuisances.spread * noise)).astype(np.float32)
     tokens = (places.last if nuisances.last_piece else places.first)[words]
     return _smeared(tokens, values, places, words) if nuisances.smear else Firing(tokens, values)
+
+
+def _places(marks: Mask, places: TokenPlaces) -> int:
+    """How many places a feature fires at; one that fires on most words of a stretch counts as many as there are stretches of 32 tokens,
+    or its false fires, spread over all text, would outnumber the tiles that it fires in."""
+    n_words = int(marks.sum())
+    n_stretches = len(np.unique(places.first[marks] // TILE_TOKENS))
+    return n_words if n_words < CROWDED * n_stretches else n_stretches
 
 
 def _smeared(tokens: NDArray[np.int64], values: NDArray[np.float32], places: TokenPlaces, words: NDArray[np.int64]) -> Firing:

@@ -73,14 +73,22 @@ def _first_word_of_sentence_with(mark: str) -> Callable[[Columns], Mask]:
 
 
 def _between(opening: str, closing: str) -> Callable[[Columns], Mask]:
-    """Words between an opening and the next closing mark of one sentence."""
+    """Words between an opening mark and the closing one that it has in the same sentence."""
 
     def find(columns: Columns) -> Mask:
-        opens, closes = columns.by_type(lambda w: w in opening), columns.by_type(lambda w: w in closing)
-        balance = np.cumsum(opens.astype(np.int64) - closes)
-        starts = np.flatnonzero(np.diff(columns.sentence, prepend=-1))
-        before = np.concatenate([[0], balance])[starts]
-        inside: Mask = (balance - before[columns.sentence] > 0) & columns.is_word
+        marks = columns.by_type(lambda word: word in opening or word in closing)
+        depth = np.zeros(len(columns) + 1, dtype=np.int64)
+        open_at: list[int] = []
+        sentence = -1
+        for place in np.flatnonzero(marks).tolist():
+            if columns.sentence[place] != sentence:
+                sentence, open_at = columns.sentence[place], []
+            if columns.types[columns.kind[place]] in opening:
+                open_at.append(place)
+            elif open_at:
+                depth[open_at.pop()] += 1
+                depth[place] -= 1
+        inside: Mask = (np.cumsum(depth)[:-1] > 0) & columns.is_word
         return inside
 
     return find
@@ -108,8 +116,24 @@ def _nth_comma(n: int) -> Callable[[Columns], Mask]:
     return find
 
 
+def _last_word(columns: Columns, runs: NDArray[np.int64]) -> Mask:
+    """The last word, not mark, of each run."""
+    words = np.flatnonzero(columns.is_word)
+    last = np.append(runs[words][1:] != runs[words][:-1], True) if len(words) else np.empty(0, dtype=bool)
+    marks = np.zeros(len(columns), dtype=bool)
+    marks[words[last]] = True
+    return marks
+
+
 def _last_of_sentence(columns: Columns) -> Mask:
-    return columns.is_word & columns.shifted(columns.by_type(lambda word: word in ".!?"), 1)
+    """The last word of each sentence that ends with a stop; a line without one, such as a heading, is none."""
+    stops = columns.by_type(lambda word: word in ".!?")
+    has_stop = np.bincount(columns.sentence, weights=stops, minlength=1) > 0
+    return _last_word(columns, columns.sentence) & has_stop[columns.sentence]
+
+
+def _last_of_line(columns: Columns) -> Mask:
+    return _last_word(columns, columns.runs(columns.gap_has_line_end))
 
 
 def _line_first(columns: Columns) -> Mask:
@@ -151,8 +175,8 @@ PLACES: dict[str, Callable[[Columns], Mask]] = {
     "sentence_last": _last_of_sentence,
     "sentence_edges": lambda c: _nth_of_sentence(0)(c) | _last_of_sentence(c),
     "line_first": _line_first,
-    "line_last": lambda c: c.is_word & c.shifted(c.gap_has_line_end, 1),
-    "line_edges": lambda c: _line_first(c) | (c.is_word & c.shifted(c.gap_has_line_end, 1)),
+    "line_last": _last_of_line,
+    "line_edges": lambda c: _line_first(c) | _last_of_line(c),
     "heading": _heading,
     "heading_first": lambda c: _heading(c) & c.shifted(c.by_type("=".__eq__), -1),
     "after_heading": lambda c: _line_first(c) & c.shifted(c.by_type("=".__eq__), -1) & ~_heading(c),

@@ -66,7 +66,7 @@ def scored_labels(built: Built, index: int, near: int, wrong: int, paraphrases: 
     told = [one for one in built.shipped[index] if one.shipped.relation not in NEAR_KINDS or one.exact.f1 <= NEAR_F1]
     of = {relation: [one for one in told if one.shipped.relation == relation] for relation in RELATIONS}
     misses = [one for kind in NEAR_KINDS for one in of[kind]]
-    turn = index % max(len(misses), 1)
+    turn = built.number(index) % max(len(misses), 1)
     taken = (misses[turn:] + misses[:turn])[:near]
     return [*of["true"], *of["paraphrase"][:paraphrases], *taken, *of["wrong"][:wrong]]
 

@@ -47,7 +47,7 @@ class ScorerSpec:
 
     def labels(self, built: Built, index: int) -> list[Shipped]:
         """The labels of a feature that it scores."""
-        wrong = self.wrong if index % self.one_in == self.one_in - 1 else 0
+        wrong = self.wrong if built.number(index) % self.one_in == self.one_in - 1 else 0
         return scored_labels(built, index, self.near, wrong, self.paraphrases)
 
     def can_run(self, models: TruthModels) -> bool:
