@@ -14,10 +14,6 @@ from autolabel.truth.predicates import AnyOf, Before, Drawn, Near, Source, Topic
 from tests.truth.worlds_of_text import marked
 
 SEEDS = (0, 1, 2)
-NOT_INCLUDED: dict[tuple[Family, str], str] = {
-    ("topic", "broader"): "a text on the group holds five different words of it where one on the set holds three of the set",
-}
-"""Near-misses for which more or less does not mean that one holds the other."""
 
 
 @cache
@@ -76,8 +72,6 @@ def test_near_misses_stand_to_the_feature_as_they_say(built: Built, family: Fami
             assert meaning.predicate != one.meaning.predicate, (one.key, kind)
             assert meaning.label not in (one.meaning.label, *one.paraphrases), (one.key, kind)
             near = world.marks(meaning.predicate)
-            if (family, kind) in NOT_INCLUDED:
-                continue
             if kind == "broader":
                 assert not (own & ~near).any(), f"{meaning.label} does not hold wherever {one.meaning.label} does"
             if kind == "narrower":

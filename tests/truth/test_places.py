@@ -37,8 +37,8 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "sentence_last": (TWO, ["cat", "sleeps"]),
     "sentence_edges": (TWO, ["Anna", "cat", "Now", "sleeps"]),
     "line_first": ("One two\n(three four\nfive", ["One", "five"]),
-    "line_last": (LINES, ["come"]),
-    "line_edges": ("One two\nthree four.\nfive six", ["One", "two", "three", "five"]),
+    "line_last": ("It ends here.\nSo (it does)", ["here", "does"]),
+    "line_edges": ("One two\nthree four.\nfive six", ["One", "two", "three", "four", "five", "six"]),
     "heading": (LINES, ["Old", "Town"]),
     "heading_first": (LINES, ["Old"]),
     "after_heading": (LINES, ["It"]),
@@ -135,7 +135,7 @@ def test_there_is_a_case_for_every_place() -> None:
     [
         ("sentence_second", "One. Two."),
         ("sentence_last", "no end\nno end"),
-        ("line_last", "It ends.\nSo it does"),
+        ("line_last", "...\n( )"),
         ("heading", "a = b"),
         ("after_heading", "= Title"),
         ("in_quotes", "said 'so' and"),
@@ -201,3 +201,29 @@ def test_written_features_of_place_name_places_that_there_are(entry: object) -> 
     meanings = [entry.meaning, *entry.near.values()]  # type: ignore[attr-defined]
     predicates: list[Predicate] = [meaning.predicate for meaning in meanings]
     assert all(predicate.marks(columns).shape == (len(columns),) for predicate in predicates)
+
+
+@pytest.mark.parametrize(
+    ("text", "quoted"),
+    [
+        ('He left. "Come back," she said.', ["Come", "back"]),
+        ('She said "go." He went.', ["go"]),
+        ("“Stay.”) Then he left.", ["Stay"]),
+        ('It is 3.14 "or so" they say.', ["or", "so"]),
+    ],
+)
+def test_a_quotation_may_stand_anywhere_in_a_sentence(text: str, quoted: list[str]) -> None:
+    assert at_place("in_quotes", text) == quoted
+
+
+@pytest.mark.parametrize(
+    ("text", "inside"),
+    [("1) one (two) three", ["two"]), ("an (open one. And (two)", ["two"]), ("((one) two) three", ["one", "two"]), (")one(", [])],
+)
+def test_brackets_are_matched_within_a_sentence(text: str, inside: list[str]) -> None:
+    assert at_place("in_parentheses", text) == inside
+
+
+def test_a_full_stop_inside_a_number_ends_no_sentence() -> None:
+    assert at_place("sentence_last", "It costs 3.14 pounds. No more!") == ["pounds", "more"]
+    assert at_place("sentence_first", "Version 1.2.3 is out. So?") == ["Version", "So"]
