@@ -42,23 +42,43 @@ def load_replies(path: Path, store: RunStore) -> Recorded:
     """Put recorded replies into a database's cache.
 
     Raises:
-        DataError: the file cannot be read, or is no file of replies.
+        DataError: the file cannot be read, or is no file of replies; nothing of it is kept then.
     """
     try:
         with lzma.open(path, "rt", encoding="utf-8") as file:
-            header = json.loads(next(file))
-            if header.get("format") != FORMAT:
+            header = json.loads(next(file, "null"))
+            if not isinstance(header, dict) or header.get("format") != FORMAT:
                 raise DataError(f"'{path}' holds no recorded replies; name a file that --record wrote")
-            rows = [json.loads(line) for line in file]
-    except (OSError, EOFError, StopIteration, lzma.LZMAError, ValueError, AttributeError) as error:
-        raise DataError(f"cannot read the replies in '{path}': {error or 'it is empty'}; name a file that --record wrote") from None
-    wrong = next(
-        (number for number, row in enumerate(rows, 2) if not isinstance(row, dict) or {*_KEPT, *_COUNTED} - row.keys()), None
-    )
-    if wrong is not None:
-        raise DataError(f"line {wrong} of '{path}' is no reply; name a file that --record wrote")
-    store.insert_many({"llm_calls": [{name: row[name] for name in (*_KEPT, *_COUNTED)} for row in rows]})
+            rows = [_checked(json.loads(line), number, path) for number, line in enumerate(file, 2)]
+    except (OSError, EOFError, lzma.LZMAError, ValueError, RecursionError) as error:
+        raise DataError(f"cannot read the replies in '{path}': {error}; name a file that --record wrote") from None
+    store.insert_many({"llm_calls": rows})
     return Recorded(header.get("endpoint_id"), header.get("model"), header.get("likelihood_model"), tuple(header.get("parts", ())))
+
+
+def _checked(row: Any, number: int, path: Path) -> dict[str, Any]:
+    """A row of the cache from a line of a file.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        kept = {name: str(row[name]) for name in ("request_hash", "kind", "endpoint_id", "model_requested", "model_served")}
+        kept |= {name: int(row[name]) for name in _COUNTED}
+        kept |= {"prompt_hash": row["prompt_hash"] and str(row["prompt_hash"]), "reply": row["reply"]}
+        if row["kind"] == "chat":
+            reply_from_json(row["reply"], kept["request_hash"])
+        elif row["kind"] == "likelihood":
+            _continuations(row["reply"])
+        else:
+            raise ValueError(f"kind is {row['kind']!r}")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"line {number} of '{path}' is no recorded reply ({error!r}); name a file that --record wrote") from None
+    return kept
+
+
+def _continuations(stored: Mapping[str, Any]) -> list[Continuation]:
+    return [Continuation(float(logprob), int(n)) for logprob, n in zip(stored["logprobs"], stored["n_tokens"], strict=True)]
 
 
 def write_replies(path: Path, store: RunStore, recorded: Recorded) -> int:
@@ -113,7 +133,7 @@ class RecordedLikelihood:
         stored = self.calls.get(likelihood_request_hash(self.model_id, prefix, continuations))
         if stored is None:
             raise ModelResponseError("failed", NOT_RECORDED)
-        return [Continuation(logprob, n) for logprob, n in zip(stored["logprobs"], stored["n_tokens"], strict=True)]
+        return _continuations(stored)
 
     def complete(self, prefix: str, n: int, max_tokens: int, seed: int, purpose: Purpose) -> list[str]:
         """Nothing was completed when replies were recorded.
