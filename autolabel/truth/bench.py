@@ -39,6 +39,8 @@ class Results:
     built: Built
     recorded: Recorded = NOT_ANY
     """What a file of the replies would say of itself."""
+    needed: set[str] = field(default_factory=set)
+    """The hashes of the requests whose replies it needed."""
     labelers: list[LabelerRow] = field(default_factory=list)
     outcomes: dict[str, Outcomes] = field(default_factory=dict)
     attempts: dict[str, list[Attempt]] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Bench:
         finally:
             await models.close()
         results.recorded = replace(models.recorded, parts=tuple(results.parts))
+        results.needed = models.calls.needed
         return results
 
     def _features(self, built: Built, share: Share) -> list[int]:

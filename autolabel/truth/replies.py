@@ -6,7 +6,7 @@ cache; models that are not at hand are stood in for by it.
 
 import json
 import lzma
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,9 @@ def _checked(row: Any, number: int, path: Path) -> dict[str, Any]:
         DataError: it is none.
     """
     try:
-        kept = {name: str(row[name]) for name in ("request_hash", "kind", "endpoint_id", "model_requested", "model_served")}
+        kept: dict[str, Any] = {
+            name: str(row[name]) for name in ("request_hash", "kind", "endpoint_id", "model_requested", "model_served")
+        }
         kept |= {name: int(row[name]) for name in _COUNTED}
         kept |= {"prompt_hash": row["prompt_hash"] and str(row["prompt_hash"]), "reply": row["reply"]}
         if row["kind"] == "chat":
@@ -81,12 +83,13 @@ def _continuations(stored: Mapping[str, Any]) -> list[Continuation]:
     return [Continuation(float(logprob), int(n)) for logprob, n in zip(stored["logprobs"], stored["n_tokens"], strict=True)]
 
 
-def write_replies(path: Path, store: RunStore, recorded: Recorded) -> int:
-    """Write the cache of a database into a file; how many replies it holds."""
+def write_replies(path: Path, store: RunStore, recorded: Recorded, needed: Collection[str] | None = None) -> int:
+    """Write the cache of a database into a file, or those replies of it that were needed; how many there are."""
     store.drain(30.0)
     names = ", ".join((*_KEPT, *_COUNTED))
     with store.database.read() as connection:
         found = connection.sql(f"SELECT {names} FROM llm_calls ORDER BY kind, request_hash").to_arrow_table().to_pylist()
+    found = [row for row in found if needed is None or row["request_hash"] in needed]
     header = {"format": FORMAT, "endpoint_id": recorded.endpoint_id, "model": recorded.model}
     with lzma.open(path, "wt", encoding="utf-8", preset=6) as file:
         file.write(json.dumps(header | {"likelihood_model": recorded.likelihood_model, "parts": recorded.parts}) + "\n")
@@ -154,6 +157,8 @@ class TracedCalls:
         """Read every reply that the database holds."""
         self._store = store
         self._under: set[str] = set()
+        self.needed: set[str] = set()
+        """The hashes of all requests answered while something was traced."""
         store.drain(30.0)
         with store.database.read() as connection:
             found = connection.execute("SELECT request_hash, reply FROM llm_calls").fetchall()
@@ -166,6 +171,7 @@ class TracedCalls:
         try:
             yield self._under
         finally:
+            self.needed |= self._under
             self._under = before
 
     def holds(self, request_hash: str) -> bool:

@@ -29,7 +29,7 @@ def run_bench(settings: TruthSettings, say: Callable[[str], None], record: Path 
         with ending_recorded(store):
             results = asyncio.run(bench.run())
             if record is not None:
-                say(f"{write_replies(record, store, results.recorded):,} replies written to {record}")
+                say(f"{write_replies(record, store, results.recorded, results.needed):,} replies written to {record}")
         return results
 
 
