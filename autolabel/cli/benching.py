@@ -38,7 +38,7 @@ def truth(
     ] = None,
     n: Annotated[int, typer.Option("--n", min=1, max=400, help="Features.")] = 200,
     families: Annotated[str, typer.Option("--families", help="Families of features, comma-separated.")] = FAMILIES,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Even and odd seeds have no function in common.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Even and odd seeds have no feature in common.")] = 0,
     corpus: Annotated[
         list[str] | None,
         typer.Option("--corpus", help="Text of your own in place of the benchmark's: a file, folder or glob; repeatable."),

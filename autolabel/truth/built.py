@@ -103,7 +103,7 @@ class Built:
         )
 
     def subset(self, n: int) -> list[TruthFeature]:
-        """`n` features over all families in their proportions; a smaller subset is part of a larger one."""
+        """`n` features over all families in their proportions, the first of each."""
         families = list(dict.fromkeys(feature.family for feature in self.features))
         if n >= len(self.features):
             return list(self.features)

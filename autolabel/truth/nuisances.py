@@ -44,7 +44,7 @@ class TokenPlaces:
 
 
 def drawn_nuisances(candidate: Candidate, number: int, seed: int, absorbed: str | None) -> Nuisances:
-    """The nuisances of the feature that is `number`-th of its family: every combination comes up about as often.
+    """The nuisances of the feature that is `number`-th of its family: misses, false fires and spread in every combination.
 
     A null feature and a graded one have none but what their own function brings: the first misses nothing, the second says with its
     strength what is meant.

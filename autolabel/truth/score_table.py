@@ -71,6 +71,14 @@ def scored_labels(built: Built, index: int, near: int, wrong: int, paraphrases: 
     return [*of["true"], *of["paraphrase"][:paraphrases], *taken, *of["wrong"][:wrong]]
 
 
+def can_be_told(built: Built, shipped: Shipped) -> bool:
+    """Whether tiles can tell a near-miss from the truth: not where its function holds in the same tiles, however noisy the feature."""
+    if shipped.shipped.relation not in NEAR_KINDS or shipped.shipped.predicate is None:
+        return True
+    own = built.world.tiles_of(built.feature(shipped.label.feature_index).candidate.meaning.predicate)
+    return built.world.exact(built.world.tiles_of(shipped.shipped.predicate), own).f1 <= NEAR_F1
+
+
 def pair_of(built: Built, shipped: Shipped, exam: Sequence[Example], predictions: Sequence[Prediction]) -> Pair:
     """The headline score of one label, beside its exact F1."""
     answered = [(e, p.value) for e, p in zip(exam, predictions, strict=True) if p.value is not None]

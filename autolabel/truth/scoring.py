@@ -22,7 +22,7 @@ from autolabel.truth.labeling import Share
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
 from autolabel.truth.peers.base import PeerScore
-from autolabel.truth.score_table import Pair, ScorerRow, judge_against_truth, pair_of, scored_labels, scorer_row
+from autolabel.truth.score_table import Pair, ScorerRow, can_be_told, judge_against_truth, pair_of, scored_labels, scorer_row
 
 _FEATURES_AT_ONCE = 2
 
@@ -113,7 +113,7 @@ async def measure_scorer(built: Built, models: TruthModels, name: str, features:
     for start in range(0, len(able), _FEATURES_AT_ONCE):
         chunk = able[start : start + _FEATURES_AT_ONCE]
         for found in await together(_judged(built, scorer, spec, index) for index in chunk):
-            judged += found
+            judged += [one for one in found if can_be_told(built, one[0])]
     pairs = [pair_of(built, shipped, exam, said) for shipped, exam, said in judged]
     row = scorer_row(name, info.judge, pairs)
     row.n_failed = sum(p.value is None for _, _, said in judged for p in said)
@@ -173,7 +173,7 @@ async def _measure_peer(built: Built, models: TruthModels, name: str, spec: Scor
     pairs, scores, failed = [], [], 0
     info = ScorerInfo(name, models.chat.model_id, "binary", settings={"protocol": name})  # type: ignore[arg-type]
     for index in features:
-        shipped = spec.labels(built, index)
+        shipped = [one for one in spec.labels(built, index) if can_be_told(built, one)]
         found: list[PeerScore] = []
         for one in shipped:
             found.append(await peer.score(index, one.shipped.text, Purpose("score", index)))

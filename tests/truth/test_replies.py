@@ -214,7 +214,10 @@ ROW = {
         (lines(HEADER, ROW, "text"), "line 3 of .* is no recorded reply"),
         (lines(HEADER, []), "line 2 of .* is no recorded reply"),
         (lines(HEADER, {name: value for name, value in ROW.items() if name != "reply"}), "line 2 of .* is no recorded reply"),
-        (lines(HEADER, {name: value for name, value in ROW.items() if name != "cached_tokens"}), "line 2 of .* is no recorded reply"),
+        (
+            lines(HEADER, {name: value for name, value in ROW.items() if name != "cached_tokens"}),
+            "line 2 of .* is no recorded reply",
+        ),
         (lzma.compress(lzma.decompress(lines(HEADER, ROW)) + b'{"request_hash"'), "cannot read the replies"),
         (lines(HEADER, ROW | {"reply": {"text": "x"}}), "line 2 of .* is no recorded reply"),
         (lines(HEADER, ROW | {"reply": None}), "line 2 of .* is no recorded reply"),
