@@ -117,7 +117,7 @@ def planted(
     share: Annotated[float, typer.Option("--share", min=0.001, max=1, help="Share of the text's documents.")] = 0.05,
     low: Annotated[float, typer.Option("--low", min=0, help="Least strength, in median norms of the stream.")] = 1.0,
     high: Annotated[float, typer.Option("--high", min=0, help="Largest strength.")] = 1.5,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of directions, splits and training.")] = 0,
     out: Annotated[Path, typer.Option("--out", help="Folder for the SAE, the evidence and the database.")] = Path("planted"),
     fetch: Annotated[
         bool, typer.Option("--fetch", help="Download model, text and encoder first, if they are not there yet.")
