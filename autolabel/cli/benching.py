@@ -75,9 +75,9 @@ def truth(
     """Level 0 of TruthBench: functions of real text as features, known labels and near-misses, exact scores."""
     if (llm_base_url is None) != (llm_model is None):
         raise ConfigError("--llm-base-url and --llm-model belong together; give both or neither")
-    if corpus is None:
-        names = [*NEEDED_BY[COMMAND], *([likelihood_model.removeprefix("part:")] if likelihood_model else [])]
-        prepare(names, fetch, COMMAND)
+    models = [name for name in (ENCODER, likelihood_model) if name is not None and name.startswith("part:")]
+    texts = NEEDED_BY[COMMAND] if corpus is None else ()
+    prepare(list(dict.fromkeys([*texts, *(name.removeprefix("part:") for name in models)])), fetch, COMMAND)
     given: dict[str, Any] = {
         "db": str(db),
         "seed": seed,

@@ -9,8 +9,11 @@ from autolabel.hashing import content_id
 from autolabel.labelers.base import NOTHING_TO_SHOW, draft, with_text, without_text
 from autolabel.records import Example, FeatureEvidence, Label
 from autolabel.truth.built import Built
+from autolabel.truth.referees import options_of
 from autolabel.words import is_word, words_of
 
+MOST_ALIKE = 0.1
+"""F1 above which two features fire together too often for one's label to be a stranger to the other."""
 NAMED = 5
 """Words that a label made of words names."""
 
@@ -27,9 +30,13 @@ def paraphrase(built: Built, index: int) -> Label | None:
 
 
 def shuffled_label(built: Built, index: int) -> Label | None:
-    """The right label of another feature that fires elsewhere, where there is one."""
-    wrong = built.feature(index).wrong
-    chosen = min(wrong, key=lambda meaning: content_id("shuffled", [index, meaning.label]), default=None)
+    """The right label of a feature that fires elsewhere and is none of the options its referee chooses among, where there is one."""
+    taken = set(options_of(built.feature(index)))
+    others = [one for one in built.features if one.family != "null" and one.label not in taken]
+    order = sorted(others, key=lambda one: content_id("shuffled", [index, one.label]))
+    fired = built.fired[index]
+    apart = (one for one in order if built.world.exact(built.fired[one.index], fired).f1 <= MOST_ALIKE)
+    chosen = next(apart, None)
     return None if chosen is None else built.label(index, "shuffled", chosen.label)
 
 

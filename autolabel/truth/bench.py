@@ -11,7 +11,7 @@ from autolabel.pipeline import rows
 from autolabel.scorers.base import ScorerInfo
 from autolabel.scorers.embedding import EmbeddingScorer
 from autolabel.store.run_store import RunStore
-from autolabel.truth.built import Built, build, certain_row
+from autolabel.truth.built import Built, build, certain_row, known_families
 from autolabel.truth.costs import ProtocolCost, measure_costs
 from autolabel.truth.coverage import Coverage, measure_coverage
 from autolabel.truth.discoveries import Discoveries, measure_discoveries
@@ -22,9 +22,10 @@ from autolabel.truth.meaning import ConceptReader, Mapper
 from autolabel.truth.memorised import LeakSummary, measure_leak
 from autolabel.truth.models import TruthModels, load_truth_models
 from autolabel.truth.referees import ChoosingReferee, EmbeddingReferee, Referee
-from autolabel.truth.replies import NOT_ANY, Recorded
+from autolabel.truth.replies import NOT_ANY, NOT_RECORDED, Recorded
 from autolabel.truth.score_table import ScorerRow
 from autolabel.truth.scoring import SCORERS, Scored, measure_scorer
+from autolabel.truth.selection import sizes
 
 WRITTEN = ("oracle", "explain")
 """Labelers from whose labels texts are written: it takes hundreds of output tokens for each feature."""
@@ -78,9 +79,11 @@ class Bench:
         """Check what is wanted before anything is read.
 
         Raises:
-            ConfigError: a labeler or scorer is unknown.
+            ConfigError: a labeler, scorer or family is unknown.
+            DataError: there are fewer features than families.
         """
         self._settings, self._store, self._say = settings, store, say
+        sizes(settings.n, known_families(settings.families))
         self._labelers = chosen(settings.labelers, list(LABELERS), "labeler")
         self._scorers = chosen(settings.scorers, list(SCORERS), "scorer")
 
@@ -126,7 +129,7 @@ class Bench:
                 continue
             with self._timed(results, models, f"labeler {name}") as spent:
                 attempts = await spec.make(built, models, self._features(built, spec.share))
-            labels = [one.label for one in attempts if one.label is not None]
+            labels = [one.label for one in attempts if one.label is not None and one.label.error != NOT_RECORDED]
             self._store.insert_many({"labels": [rows.label_row(label) for label in labels]})
             referees: list[tuple[Referee, frozenset[int]]] = []
             if models.embedder is not None:
@@ -180,7 +183,8 @@ class Bench:
                 every = [feature.index for feature in (*built.features, *built.selected.nulls)]
                 attempts = await LABELERS["lexical"].make(built, models, every)
                 scorer = EmbeddingScorer(models.embedder)
-                results.discoveries = [await measure_discoveries(built, scorer, "lexical", attempts)]
+                found = await measure_discoveries(built, scorer, "lexical", attempts)
+                results.discoveries = [] if found is None else [found]
 
     @contextmanager
     def _timed(self, results: Results, models: TruthModels, what: str) -> Iterator["Spent"]:

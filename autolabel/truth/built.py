@@ -146,7 +146,9 @@ def build(settings: TruthSettings, store: RunStore, report: Callable[[str], None
     content = content_id("text", [f"{document.hash:016x}" for document in world.documents])
     identity = {"seed": settings.seed, "n": settings.n, "families": list(families), "nulls": settings.nulls, "corpus": content}
     with tempfile.TemporaryDirectory(dir=store.database.path.parent, prefix="truth-") as folder:
-        evidence, firings = collect(world, selected, settings.evidence, identity, Path(folder), lambda _: None)
+        evidence, firings = collect(
+            world, settings.corpus.name, selected, settings.evidence, identity, Path(folder), lambda _: None
+        )
         store_evidence(evidence, store)
     built = Built(settings, world, selected, firings, store, evidence.sae["sae_id"], evidence.evidence_set["evidence_set_id"])
     every = (*selected.features, *selected.nulls)

@@ -16,6 +16,7 @@ from autolabel.hashing import combine, content_id
 from autolabel.metrics import label_score
 from autolabel.ranking import Exam
 from autolabel.records import STRATA
+from autolabel.truth.bank import NEAR_KINDS
 from autolabel.truth.built import Built, Shipped
 from autolabel.truth.resampling import Measured, mean_of
 from autolabel.truth.world import Tiles
@@ -39,6 +40,7 @@ class Coverage:
     tiles: int
     """Tiles of each stratum in an exam."""
     covered: Measured
+    """Mean over labels, of each of which so many exams are drawn."""
     width: float
     bias: float
     """Mean of score minus exact score."""
@@ -47,14 +49,14 @@ class Coverage:
 def measure_coverage(built: Built, tiles: int = 20) -> list[Coverage]:
     """Coverage for a judge that never errs and for one that does, over labels of features with enough tiles."""
     chosen = _chosen(built)
-    return [_coverage(built, chosen, noise, tiles) for noise in NOISES]
+    return [_coverage(built, chosen, noise, tiles) for noise in NOISES] if chosen else []
 
 
 def _chosen(built: Built) -> list[Shipped]:
-    """Labels that predict neither perfectly nor not at all, one of each feature."""
+    """True labels and near-misses that do not predict perfectly what fires, one of each feature."""
     found = []
     for number, feature in enumerate(built.features):
-        able = [one for one in built.shipped[feature.index] if one.shipped.relation != "paraphrase" and one.exact.f1 > 0.02]
+        able = [one for one in built.shipped[feature.index] if one.shipped.relation in ("true", *NEAR_KINDS) and one.exact.f1 < 1]
         if able and min(map(len, _population(built, feature.index))) >= _LEAST:
             found.append(able[number % len(able)])
     return sorted(found, key=lambda one: content_id("coverage", one.label.label_id))[:PAIRS]
@@ -72,11 +74,12 @@ def _population(built: Built, index: int) -> list[Tiles]:
 
 
 def _coverage(built: Built, chosen: Sequence[Shipped], noise: float, tiles: int) -> Coverage:
-    holds, widths, errors = [], [], []
+    shares, widths, errors = [], [], []
     for one in chosen:
         strata = _population(built, one.label.feature_index)
         exact = _exact_score(built, one, strata, noise)
         generator = np.random.default_rng(int(one.label.label_id[:8], 16))
+        holds = []
         for _ in range(DRAWS):
             drawn = [generator.choice(group, tiles, replace=False) for group in strata]
             everything = np.concatenate(drawn)
@@ -86,7 +89,8 @@ def _coverage(built: Built, chosen: Sequence[Shipped], noise: float, tiles: int)
                 holds.append(float(found.low <= exact <= found.high))
                 widths.append(found.high - found.low)
                 errors.append(found.value - exact)
-    return Coverage(noise, tiles, mean_of(holds), float(np.mean(widths)), float(np.mean(errors)))
+        shares.append(float(np.mean(holds)))
+    return Coverage(noise, tiles, mean_of(shares), float(np.mean(widths)), float(np.mean(errors)))
 
 
 def _exact_score(built: Built, one: Shipped, strata: Sequence[Tiles], noise: float) -> float:

@@ -43,8 +43,8 @@ class Discoveries:
 
 async def measure_discoveries(
     built: Built, scorer: Scorer, labeler: str, attempts: Sequence[Attempt], tiles: int = MINIMUM_TILES
-) -> Discoveries:
-    """Score every label on its own exam and on others' labels' exams.
+) -> Discoveries | None:
+    """Score every label on its own exam and on others' labels' exams; None where no feature has an exam.
 
     Args:
         built: the benchmark.
@@ -55,6 +55,8 @@ async def measure_discoveries(
     """
     labels = {one.index: one.label for one in attempts if one.label is not None and one.label.status == "ok"}
     able = [index for index in labels if len(built.exam(index)) >= 3 * tiles]
+    if not able:
+        return None
     every = [labels[index] for index in able]
     scores = np.stack([await _scores(scorer, every, smaller(built.exam(index), tiles)) for index in able])
     p = np.array([_p(built, able, scores[row], row) for row in range(len(able))])

@@ -44,6 +44,7 @@ class Firings:
 
 def collect(
     world: World,
+    corpus_name: str,
     selected: Selected,
     settings: EvidenceSettings,
     identity: dict[str, Any],
@@ -54,6 +55,7 @@ def collect(
 
     Args:
         world: the text.
+        corpus_name: what it is called.
         selected: the features.
         settings: how much evidence is kept.
         identity: what determines the benchmark: seed, families, number, corpus.
@@ -81,7 +83,7 @@ def collect(
     }
     corpus = {
         "corpus_id": corpus_id,
-        "name": "TruthBench text",
+        "name": corpus_name,
         "sources": world.counts.by_source,
         "n_source_documents": world.n_source_documents,
         "n_documents": len(world.documents),

@@ -26,6 +26,11 @@ class Attempt:
     label: Label | None
 
     @property
+    def failed(self) -> bool:
+        """Whether nothing came of it, which says nothing of the labeler's judgement: it is counted beside every average, in none."""
+        return self.label is not None and self.label.status != "ok"
+
+    @property
     def text(self) -> str | None:
         """What it says; None where it abstains or failed."""
         if self.label is None or self.label.status != "ok":
@@ -54,6 +59,8 @@ class LabelerRow:
     abstention: Measured = NOTHING
     """Share of null features on which it abstains."""
     false_abstention: Measured = NOTHING
+    n_failed: int = 0
+    """Features for which the attempt came to nothing."""
     tokens: tuple[int, int, int] = (0, 0, 0)
     """Input, cached and output tokens of all its calls."""
     seconds: float | None = None
@@ -95,7 +102,8 @@ async def measure_labels(
         reader: finds the concepts that labels name.
         writer: writes texts from labels.
     """
-    row, outcomes = LabelerRow(name, models, len(attempts)), Outcomes()
+    row, outcomes = LabelerRow(name, models, len(attempts), n_failed=sum(one.failed for one in attempts)), Outcomes()
+    attempts = [one for one in attempts if not one.failed]
     real = [one for one in attempts if built.feature(one.index).family != "null"]
     said = [one for one in real if one.text is not None]
     for referee, asked in referees:
@@ -122,7 +130,7 @@ async def measure_labels(
 
 
 async def _recover(built: Built, row: LabelerRow, outcomes: Outcomes, referee: Referee, asked: Sequence[Attempt]) -> None:
-    """A label that is not there is never the right one; a referee without a usable answer says nothing."""
+    """Abstaining from a feature that means something is never right; a referee without a usable answer says nothing."""
     options = {one.index: options_of(built.feature(one.index)) for one in asked}
     said = [one for one in asked if one.text is not None]
     answers = await referee.choose([(one.index, one.text or "", options[one.index]) for one in said])

@@ -8,6 +8,7 @@ from typing import Any
 
 from autolabel.errors import DataError
 from autolabel.truth.bench import Results
+from autolabel.truth.replies import replacing
 from autolabel.truth.resampling import Measured
 
 FORMAT = "autolabel-leaderboard-1"
@@ -32,6 +33,8 @@ def as_json(results: Results) -> dict[str, Any]:
                 "generation": _number(row.generation),
                 "concept_recall": _number(row.concept_recall),
                 "abstention": _number(row.abstention),
+                "false_abstention": _number(row.false_abstention),
+                "n_failed": row.n_failed,
                 "tokens": list(row.tokens),
             }
             for row in results.labelers
@@ -40,6 +43,7 @@ def as_json(results: Results) -> dict[str, Any]:
             row.name: {
                 "n_features": row.n_features,
                 "n_labels": row.n_pairs,
+                "n_unscored": row.n_unscored,
                 **{f"true > {kind}": _number(found) for kind, found in row.beats.items()},
                 "spearman_near": _number(row.spearman_near),
                 "spearman_all": _number(row.spearman_all),
@@ -58,7 +62,9 @@ def as_json(results: Results) -> dict[str, Any]:
 
 def write(path: Path, results: Results) -> None:
     """Write the leaderboard of a benchmark."""
-    path.write_text(json.dumps(as_json(results), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(as_json(results), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    with replacing(path) as beside:
+        beside.write_text(text, encoding="utf-8")
 
 
 def differences(path: Path, results: Results) -> list[str]:
@@ -76,20 +82,16 @@ def differences(path: Path, results: Results) -> list[str]:
     if not isinstance(before, dict) or before.get("format") != FORMAT:
         raise DataError(f"'{path}' is no leaderboard; write one with --leaderboard")
     now = as_json(results)
-    if before["evidence_set_id"] != now["evidence_set_id"]:
-        return [
-            f"evidence set {now['evidence_set_id'][:12]}, in the leaderboard {before['evidence_set_id'][:12]}: another benchmark"
-        ]
+    other = str(before.get("evidence_set_id"))
+    if other != now["evidence_set_id"]:
+        return [f"evidence set {now['evidence_set_id'][:12]}, in the leaderboard {other[:12]}: another benchmark"]
     found: list[str] = []
     for part in ("labelers", "scorers"):
         for name, row in now[part].items():
-            if name not in before[part]:
-                found.append(f"{part} {name}: not in the leaderboard")
-            else:
-                found += _compared(f"{part} {name}", before[part][name], row)
+            found += _compared(f"{part} {name}", (before.get(part) or {}).get(name), row)
     for part in ("coverage", "discoveries", "costs", "leak"):
         if now[part]:
-            found += _compared(part, before[part], now[part])
+            found += _compared(part, before.get(part), now[part])
     return found
 
 
@@ -100,19 +102,15 @@ def _compared(where: str, before: Any, now: Any) -> Iterator[str]:
     elif isinstance(now, list) and isinstance(before, list) and len(now) == len(before):
         for place, (one, other) in enumerate(zip(before, now, strict=True)):
             yield from _compared(f"{where} {place}", one, other)
-    elif _is_number(now) and _is_number(before):
-        if abs(now - before) > TOLERANCE * max(1.0, abs(before)):
+    elif isinstance(now, float) and isinstance(before, float):
+        if not abs(now - before) <= TOLERANCE * max(1.0, abs(before)):
             yield f"{where}: {now:g}, in the leaderboard {before:g}"
     elif now != before:
         yield f"{where}: {now}, in the leaderboard {before}"
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 def _number(measured: Measured) -> float | None:
-    return None if measured.value is None else round(measured.value, 4)
+    return None if measured.value is None else round(float(measured.value), 4)
 
 
 def _rounded(value: Any) -> Any:

@@ -52,8 +52,12 @@ def load_replies(path: Path, store: RunStore) -> Recorded:
             rows = [_checked(json.loads(line), number, path) for number, line in enumerate(file, 2)]
     except (OSError, EOFError, lzma.LZMAError, ValueError, RecursionError) as error:
         raise DataError(f"cannot read the replies in '{path}': {error}; name a file that --record wrote") from None
+    endpoint_id, model, likelihood_model = (header.get(name) for name in ("endpoint_id", "model", "likelihood_model"))
+    parts = header.get("parts", [])
+    if not isinstance(parts, list) or not all(one is None or isinstance(one, str) for one in (endpoint_id, model, likelihood_model, *parts)):
+        raise DataError(f"line 1 of '{path}' names no models; name a file that --record wrote")
     store.insert_many({"llm_calls": rows})
-    return Recorded(header.get("endpoint_id"), header.get("model"), header.get("likelihood_model"), tuple(header.get("parts", ())))
+    return Recorded(endpoint_id, model, likelihood_model, tuple(parts))
 
 
 def _checked(row: Any, number: int, path: Path) -> dict[str, Any]:
@@ -74,7 +78,7 @@ def _checked(row: Any, number: int, path: Path) -> dict[str, Any]:
             _continuations(row["reply"])
         else:
             raise ValueError(f"kind is {row['kind']!r}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise DataError(f"line {number} of '{path}' is no recorded reply ({error!r}); name a file that --record wrote") from None
     return kept
 
@@ -91,12 +95,27 @@ def write_replies(path: Path, store: RunStore, recorded: Recorded, needed: Colle
         found = connection.sql(f"SELECT {names} FROM llm_calls ORDER BY kind, request_hash").to_arrow_table().to_pylist()
     found = [row for row in found if needed is None or row["request_hash"] in needed]
     header = {"format": FORMAT, "endpoint_id": recorded.endpoint_id, "model": recorded.model}
-    with lzma.open(path, "wt", encoding="utf-8", preset=6) as file:
+    with replacing(path) as beside, lzma.open(beside, "wt", encoding="utf-8", preset=6) as file:
         file.write(json.dumps(header | {"likelihood_model": recorded.likelihood_model, "parts": recorded.parts}) + "\n")
         for row in found:
             row["reply"] = json.loads(row["reply"])
             file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
     return len(found)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside `path` to write to, which takes its place when it is whole.
+
+    Raises:
+        DataError: it cannot be written there.
+    """
+    beside = path.with_name(f"{path.name}.new")
+    try:
+        yield beside
+        beside.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write '{path}': {error.strerror or error}") from None
 
 
 @dataclass

@@ -44,6 +44,8 @@ class ScorerRow:
     n_pairs: int = 0
     n_failed: int = 0
     """Predictions (or labels, for protocols) without a value."""
+    n_unscored: int = 0
+    """Labels without a score, which are in no other number."""
     beats: dict[str, Measured] = field(default_factory=dict)
     """By relation: share of pairs in which the right label scores higher, ties counting half."""
     beats_by_family: dict[Family, Measured] = field(default_factory=dict)
@@ -91,18 +93,17 @@ def pair_of(built: Built, shipped: Shipped, exam: Sequence[Example], predictions
 def scorer_row(name: str, judge: str, pairs: Sequence[Pair]) -> ScorerRow:
     """What pairs say of a scorer."""
     row = ScorerRow(name, judge, len({pair.index for pair in pairs}), len(pairs))
+    row.n_unscored = sum(pair.value is None for pair in pairs)
     by_feature: dict[int, list[Pair]] = defaultdict(list)
     for pair in pairs:
         if pair.value is not None:
             by_feature[pair.index].append(pair)
     groups = list(by_feature.values())
     for relation in (*NEAR_KINDS, "wrong", "paraphrase"):
-        row.beats[relation] = over_features(groups, _beats(partial(_has_relation, relation)))
-    row.beats["near"] = over_features(groups, _beats(_is_near))
+        row.beats[relation] = _won(groups, partial(_has_relation, relation))
+    row.beats["near"] = _won(groups, _is_near)
     families = dict.fromkeys(pair.family for pair in pairs)
-    row.beats_by_family = {
-        family: over_features([group for group in groups if group[0].family == family], _beats(_is_near)) for family in families
-    }
+    row.beats_by_family = {family: _won([group for group in groups if group[0].family == family], _is_near) for family in families}
     row.spearman_near = over_features(groups, _spearman(_is_near))
     row.spearman_all = over_features(groups, _spearman(lambda pair: True))
     return row
@@ -144,6 +145,12 @@ def _has_relation(relation: str, pair: Pair) -> bool:
 
 def _is_near(pair: Pair) -> bool:
     return pair.relation in NEAR_KINDS
+
+
+def _won(groups: Sequence[Sequence[Pair]], which: Callable[[Pair], bool]) -> Measured:
+    """How often the right label wins, over the features that have both."""
+    able = [group for group in groups if any(pair.relation == "true" for pair in group) and any(map(which, group))]
+    return over_features(able, _beats(which))
 
 
 def _beats(which: Callable[[Pair], bool]) -> Callable[[Sequence[Sequence[Pair]]], float | None]:

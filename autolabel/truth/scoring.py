@@ -22,6 +22,7 @@ from autolabel.truth.labeling import Share
 from autolabel.truth.models import TruthModels
 from autolabel.truth.opening import open_peer
 from autolabel.truth.peers.base import PeerScore
+from autolabel.truth.replies import NOT_RECORDED
 from autolabel.truth.score_table import Pair, ScorerRow, can_be_told, judge_against_truth, pair_of, scored_labels, scorer_row
 
 _FEATURES_AT_ONCE = 2
@@ -150,11 +151,13 @@ def _shuffled(shipped: Shipped, said: Sequence[Prediction]) -> list[Prediction]:
 def _keep(
     built: Built, info: ScorerInfo, judged: Sequence[tuple[Shipped, Sequence[Example], Sequence[Prediction]]], pairs: Sequence[Pair]
 ) -> None:
-    """Store predictions and headline scores, as a run does."""
+    """Store predictions and headline scores, as a run does; a reply that was not recorded may be had another time, so it leaves no row."""
     predictions: list[rows.Row] = []
     scores: list[rows.Row] = []
     status = "admitted" if info.needs_calibration else "not_needed"
     for (shipped, _, said), pair in zip(judged, pairs, strict=True):
+        if any(p.error == NOT_RECORDED for p in said):
+            continue
         evidence = built.evidence[pair.index]
         predictions += rows.prediction_rows(shipped.label, evidence, info, "test", said)
         failed = sum(p.value is None for p in said)

@@ -68,7 +68,7 @@ def _heading(results: Results) -> str:
 def _labelers(rows: Sequence[LabelerRow]) -> str:
     referees = list(dict.fromkeys(referee for row in rows for referee in row.recovery))
     header = ["labeler", "features", *(f"recovery@10 ({referee})" for referee in referees), "F1 of its rule", "F1 as mapped"]
-    header += ["generation", "concepts", "abstains on nulls", "on others", "tokens a feature", "of them cached"]
+    header += ["generation", "concepts", "abstains on nulls", "on others", "failed", "tokens a feature", "of them cached"]
     return table(
         header,
         [
@@ -80,8 +80,9 @@ def _labelers(rows: Sequence[LabelerRow]) -> str:
                 number(row.mapped_f1),
                 number(row.generation),
                 number(row.concept_recall),
-                number(row.abstention, interval=False),
-                number(row.false_abstention, interval=False),
+                _with_n(row.abstention),
+                _with_n(row.false_abstention),
+                str(row.n_failed),
                 _tokens(row.tokens, row.n),
                 _cached(row.tokens),
             ]
@@ -116,7 +117,16 @@ def _scorers(rows: Sequence[ScorerRow]) -> str:
         "ρ with F1, near-misses",
         "ρ, all",
     ]
-    header += ["judge AUROC", "ECE", "failed", "tokens a label", "of them cached", "gain per 1,000 tokens", "s a label"]
+    header += [
+        "judge AUROC",
+        "ECE",
+        "answers failed",
+        "labels unscored",
+        "tokens a label",
+        "of them cached",
+        "gain per 1,000 tokens",
+        "s a label",
+    ]
     return table(
         header,
         [
@@ -130,6 +140,7 @@ def _scorers(rows: Sequence[ScorerRow]) -> str:
                 number(row.judgement, interval=False),
                 number(row.calibration_error, interval=False),
                 str(row.n_failed),
+                str(row.n_unscored),
                 _tokens(row.tokens, row.n_pairs),
                 _cached(row.tokens),
                 _gain(row),

@@ -30,6 +30,8 @@ def asked(built: Built, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list
         return Results(built, seconds={"build": 1.0})
 
     monkeypatch.setattr(running, "run_bench", run)
+    monkeypatch.setenv("AUTOLABEL_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "parts" / "all-minilm-l6-v2").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -42,13 +44,21 @@ def test_the_families_of_the_command_are_all_there_are() -> None:
     assert tuple(FAMILIES.split(",")) == ALL_FAMILIES
 
 
-def test_own_text_needs_no_parts(asked: list[TruthSettings], tmp_path: Path) -> None:
+def test_own_text_needs_the_encoder_alone(asked: list[TruthSettings], tmp_path: Path) -> None:
     done = bench("truth", "--corpus", "mine.txt", "--n", 12, "--families", "words, null", "--seed", 3, "--no-checks")
     assert done.exit_code == 0, done.output
     (settings,) = asked
     assert (settings.n, settings.families, settings.seed, settings.checks) == (12, ["words", "null"], 3, False)
     assert [source.path for source in settings.corpus.sources] == ["mine.txt"]
     assert "# TruthBench, seed 0" in done.output
+
+
+def test_a_part_for_likelihood_is_asked_for_and_a_model_of_the_hub_is_not(asked: list[TruthSettings]) -> None:
+    done = bench("truth", "--corpus", "mine.txt", "--likelihood-model", "part:smollm2-135m-instruct")
+    assert isinstance(done.exception, AutolabelError)
+    assert "smollm2-135m-instruct" in str(done.exception)
+    assert bench("truth", "--corpus", "mine.txt", "--likelihood-model", "some/model").exit_code == 0
+    assert [settings.local.likelihood_model for settings in asked] == ["some/model"]
 
 
 def test_the_shipped_text_is_asked_for_by_name(asked: list[TruthSettings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,8 +6,19 @@ from dataclasses import replace
 import pytest
 
 from autolabel.records import Example, FeatureEvidence, Label, Stratum
-from autolabel.truth.baselines import NAMED, TfIdfContrast, contrast, naming, paraphrase, shuffled_label, spoken, true_label
+from autolabel.truth.baselines import (
+    MOST_ALIKE,
+    NAMED,
+    TfIdfContrast,
+    contrast,
+    naming,
+    paraphrase,
+    shuffled_label,
+    spoken,
+    true_label,
+)
 from autolabel.truth.built import Built
+from autolabel.truth.referees import options_of
 
 SILENT = ["the cat sat", "the hen sat", "the cow sat"]
 
@@ -26,7 +37,9 @@ def test_the_answer_is_right_and_another_s_answer_wrong(built: Built) -> None:
     for feature in built.features:
         shuffled = shuffled_label(built, feature.index)
         assert shuffled is not None
-        assert shuffled.text in {meaning.label for meaning in feature.wrong}
+        (owner,) = (other for other in built.features if other.label == shuffled.text and other.family != "null")
+        assert shuffled.text not in options_of(feature), "or the referee would find the very text among its options"
+        assert built.world.exact(built.fired[owner.index], built.fired[feature.index]).f1 <= MOST_ALIKE
         assert (shuffled.method, shuffled.status, shuffled.feature_index) == ("shuffled", "ok", feature.index)
         if feature.family != "null":
             assert true_label(built, feature.index).text == feature.label
@@ -105,5 +118,7 @@ def test_where_no_other_feature_is_wrong_there_is_no_other_s_answer(built: Built
     """A benchmark of one feature can be run."""
     (first, *_) = built.features
     selected = replace(built.selected, features=(replace(first, wrong=()),), nulls=())
-    lonely = Built(built.settings, built.world, selected, built.firings, built.store, built.sae_id, built.evidence_set_id)
+    lonely = Built(
+        built.settings, built.world, selected, built.firings, built.store, built.sae_id, built.evidence_set_id, built.fired
+    )
     assert shuffled_label(lonely, first.index) is None

@@ -100,13 +100,22 @@ async def test_a_missing_label_is_not_recovered_and_a_silent_referee_says_nothin
     attempts[0], attempts[1] = Attempt(0, None), Attempt(1, replace(true_label(built, 1), status="failed", text=None))
     row, outcomes = await measured(built, attempts, Knowing(silent=[2]))
     chosen = outcomes.chosen["knowing"]
-    assert (chosen[0], chosen[1], chosen[2]) == (False, False, None)
-    n = sum(feature.family != "null" for feature in built.features)
+    assert (chosen[0], chosen[2]) == (False, None)
+    assert 1 not in chosen, "what failed is no wrong answer"
+    n = sum(feature.family != "null" for feature in built.features) - 1
+    assert row.n_failed == 1
     assert row.recovery["knowing"].n == n - 1
-    assert row.recovery["knowing"].value == pytest.approx((n - 3) / (n - 1))
-    assert row.false_abstention.value == pytest.approx(2 / n)
-    assert 0 not in outcomes.mapped
-    assert row.mapped_f1.n == n, "a label that is missing counts as 0"
+    assert row.recovery["knowing"].value == pytest.approx((n - 2) / (n - 1))
+    assert row.false_abstention.value == pytest.approx(1 / n)
+    assert outcomes.mapped.keys().isdisjoint({0, 1})
+    assert row.mapped_f1.n == n, "abstaining counts as 0, failing not at all"
+
+
+async def test_a_failed_label_of_a_null_feature_is_no_abstention(built: Built) -> None:
+    nulls = [feature.index for feature in built.features if feature.family == "null"]
+    failed = replace(built.label(nulls[0], "explain", "x"), status="failed", text=None, error="no reply")
+    row, _ = await measured(built, [Attempt(nulls[0], failed), *(Attempt(index, None) for index in nulls[1:])], Knowing(silent=[]))
+    assert (row.n_failed, row.abstention.n) == (1, len(nulls) - 1)
 
 
 @pytest.mark.parametrize("text", [*ABSTAINING, "No clear pattern.", " NONE ", "Random."])

@@ -50,15 +50,19 @@ def test_a_statistic_over_features_holds_its_value() -> None:
     assert found.high is not None
     assert 1 <= found.low < 22 < found.high <= 100
     constant = over_features([3, 3, 3], lambda drawn: float(max(drawn)))
-    assert constant == Measured(3.0, 3.0, 3.0, 3)
+    assert constant == Measured(3.0, n=3), "no width is no interval"
+    always = over_features([1, 1, 1, 1], lambda drawn: float(np.mean(drawn)))
+    assert (always.value, always.high, always.n) == (1.0, 1.0, 4)
+    assert always.low == pytest.approx(0.5101, abs=1e-4)
     largest = over_features(rows, lambda drawn: float(max(drawn)))
     assert largest.high == 100
 
 
 def test_a_statistic_that_some_draws_lack_and_one_that_all_lack() -> None:
     needs_both = over_features([0, 1], lambda drawn: 0.5 if len(set(drawn)) == 2 else None)
-    assert needs_both == Measured(0.5, 0.5, 0.5, 2)
+    assert (needs_both.value, needs_both.n) == (0.5, 2)
+    assert needs_both.low == pytest.approx(0.0945, abs=1e-4)
     only_whole = over_features([0, 1, 2, 3, 4, 5, 6, 7], lambda drawn: 0.5 if list(drawn) == list(range(8)) else None)
-    assert only_whole == Measured(0.5, 0.5, 0.5, 8)
+    assert (only_whole.value, only_whole.n) == (0.5, 8)
     assert over_features([1, 2], lambda drawn: None) == Measured(None, n=2)
     assert over_features([], lambda drawn: 1.0) == Measured(None, n=0)

@@ -1,5 +1,6 @@
 """The whole benchmark on its own text with the shipped replies: what the leaderboard says still holds."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,12 @@ def test_the_leaderboard_holds(tmp_path: Path) -> None:
     assert replies.stat().st_size < MOST_BYTES
     results = run_bench(settings(tmp_path / "truth.duckdb", replies=str(replies)), lambda _: None)
     assert leaderboard.differences(SHIPPED / "leaderboard.json", results) == []
+    before = json.loads((SHIPPED / "leaderboard.json").read_text(encoding="utf-8"))
+    now = leaderboard.as_json(results)
+    assert {part: set(now[part]) for part in ("labelers", "scorers")} == {
+        part: set(before[part]) for part in ("labelers", "scorers")
+    }
+    assert all(now[part] for part in ("coverage", "discoveries", "costs", "leak"))
     assert check(Database(tmp_path / "truth.duckdb")) == []
 
 
