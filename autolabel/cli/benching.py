@@ -75,6 +75,7 @@ def truth(
     """Level 0 of TruthBench: functions of real text as features, known labels and near-misses, exact scores."""
     if (llm_base_url is None) != (llm_model is None):
         raise ConfigError("--llm-base-url and --llm-model belong together; give both or neither")
+    _require_folders(out, record, leaderboard)
     models = [name for name in (ENCODER, likelihood_model) if name is not None and name.startswith("part:")]
     texts = NEEDED_BY[COMMAND] if corpus is None else ()
     prepare(list(dict.fromkeys([*texts, *(name.removeprefix("part:") for name in models)])), fetch, COMMAND)
@@ -175,6 +176,13 @@ def _run(
         found = boards.differences(_shipped(compare, SHIPPED_LEADERBOARD), results)
         typer.echo("\n".join(found) or "as in the leaderboard", err=True)
         raise typer.Exit(1 if found else 0)
+
+
+def _require_folders(*files: Path | None) -> None:
+    """Refuse a file that could not be written, before the work whose result it is to hold."""
+    for file in files:
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"'{file}' cannot be written: there is no folder '{file.parent}'; make it first")
 
 
 def _say_times(results: "Results", db: Path) -> None:

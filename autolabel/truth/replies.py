@@ -54,7 +54,9 @@ def load_replies(path: Path, store: RunStore) -> Recorded:
         raise DataError(f"cannot read the replies in '{path}': {error}; name a file that --record wrote") from None
     endpoint_id, model, likelihood_model = (header.get(name) for name in ("endpoint_id", "model", "likelihood_model"))
     parts = header.get("parts", [])
-    if not isinstance(parts, list) or not all(one is None or isinstance(one, str) for one in (endpoint_id, model, likelihood_model, *parts)):
+    if not isinstance(parts, list) or not all(
+        one is None or isinstance(one, str) for one in (endpoint_id, model, likelihood_model, *parts)
+    ):
         raise DataError(f"line 1 of '{path}' names no models; name a file that --record wrote")
     store.insert_many({"llm_calls": rows})
     return Recorded(endpoint_id, model, likelihood_model, tuple(parts))

@@ -102,6 +102,14 @@ def test_tables_go_to_a_file_and_numbers_to_another(asked: list[TruthSettings], 
     assert "another benchmark" in differing.output
 
 
+@pytest.mark.parametrize("option", ["--out", "--record", "--leaderboard"])
+def test_a_file_in_no_folder_is_refused_before_the_work(asked: list[TruthSettings], tmp_path: Path, option: str) -> None:
+    done = bench("truth", "--corpus", "mine.txt", option, tmp_path / "nowhere" / "x")
+    assert isinstance(done.exception, AutolabelError)
+    assert "there is no folder" in str(done.exception)
+    assert asked == []
+
+
 def test_planted_concepts_of_a_strength_that_is_none_are_refused() -> None:
     done = bench("planted", "--low", 2, "--high", 1)
     assert isinstance(done.exception, AutolabelError)
