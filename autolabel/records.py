@@ -21,13 +21,20 @@ STRATA: tuple[Stratum, ...] = ("firing", "hard", "random")
 LabelStatus = Literal["ok", "refused", "truncated", "unparsable", "failed"]
 AnswerMode = Literal["probability", "binary", "rating"]
 """What kind of number a scorer's prediction is; scores of different modes are never averaged or compared (validity §14)."""
-ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule"]
-"""Scorers that a run can be told to use."""
-Metric = (
-    Literal["label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token", "population_precision"]
-    | Literal["f1", "precision", "recovered", "protocol"]
+ScorerName = (
+    Literal["detection", "fuzzing", "simulation", "likelihood", "surprisal", "embedding", "embedding_span", "rule"]
+    | Literal["intruder", "generation", "saebench", "fade"]
 )
-"""What a score says; the second group is of features whose meaning is known (TruthBench)."""
+"""Scorers that a run can be told to use; those of the second group ask questions of their own in place of the exam."""
+Metric = (
+    Literal["label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token"]
+    | Literal["precision", "population_precision", "population_recall", "pearson"]
+    | Literal["label_score_shrunk", "p_value", "q_value", "p_correct"]
+    | Literal["intruder", "hit_rate", "reciprocal_rank", "protocol", "clarity", "responsiveness", "purity"]
+    | Literal["f1", "recovered"]
+)
+"""What a score says: of ranks and answers on the exam, of the whole corpus, of a label among all labels of a run, of questions beside
+the exam, and of features whose meaning is known (TruthBench)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +133,8 @@ class Prediction:
     request_hash: str | None = None
     asked_again: float | None = None
     """The answer to the same question in another pack, where it was asked twice (validity §14)."""
+    inclusion: float | None = None
+    """Probability with which the tile was drawn for judging; None where all were."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,8 @@ from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.scorers.rule import RuleScorer
 from autolabel.store.run_store import RunStore
 
-ALL_SCORERS: tuple[ScorerName, ...] = ("detection", "fuzzing", "embedding", "likelihood", "rule")
+DEFAULT_SCORERS: tuple[ScorerName, ...] = ("detection", "fuzzing", "embedding", "likelihood", "rule")
+"""Scorers that run when none is named, where the models at hand allow them."""
 
 
 @runtime_checkable
@@ -115,7 +116,7 @@ def make_scorers(settings: Settings, models: Models, answer_mode: AnswerMode) ->
     """
     made: list[Scorer] = []
     by_name = settings.score.scorers or []
-    wanted = ALL_SCORERS if settings.score.scorers is None else by_name
+    wanted = DEFAULT_SCORERS if settings.score.scorers is None else by_name
     chooser = [settings.label.chooser] if settings.label.chooser else []
     for name in dict.fromkeys([*wanted, *chooser]):
         scorer = _scorer(name, settings, models, answer_mode)
@@ -140,6 +141,6 @@ def _scorer(name: ScorerName, settings: Settings, models: Models, answer_mode: A
         return EmbeddingScorer(models.embedder) if models.embedder else None
     if name == "likelihood":
         return LikelihoodScorer(models.likelihood) if models.likelihood else None
-    if models.judge is None or settings.judge_llm is None:
+    if name not in ("detection", "fuzzing") or models.judge is None or settings.judge_llm is None:
         return None
     return JudgeScorer(name, models.judge, answer_mode, settings.judge_llm.tiles_per_prompt, settings.seed)

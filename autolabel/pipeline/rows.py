@@ -89,6 +89,7 @@ def prediction_rows(
             "status": prediction.status,
             "error": prediction.error,
             "request_hash": prediction.request_hash,
+            "inclusion": prediction.inclusion,
         }
         for prediction in predictions
     ]
@@ -104,9 +105,12 @@ def score_row(
     n_failed: int,
     judge_status: str,
     compared_with: Sequence[str] = (),
+    part: str | None = None,
 ) -> Row:
-    """A row of `scores`. `compared_with` are the ids of other labels that the number depends on."""
+    """A row of `scores`. `compared_with` are the ids of other labels that the number depends on; `part` names the examples it rests
+    on where those are not all."""
     determinants = [label.label_id, evidence.evidence_set_id, evidence.feature_index, info.config_hash, split, metric]
+    determinants += [] if part is None else [part]
     return {
         "score_id": content_id("score", [*determinants, judge_status, sorted(compared_with)]),
         "label_id": label.label_id,
@@ -122,6 +126,7 @@ def score_row(
         "prompt_hash": info.prompt_hash,
         "split": split,
         "metric": metric,
+        "part": part,
         "value": estimate.value,
         "low": estimate.low,
         "high": estimate.high,

@@ -5,14 +5,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from autolabel.hashing import content_id
-from autolabel.records import AnswerMode, Example, Label, Prediction, Purpose, ScorerName
+from autolabel.metrics import Estimate
+from autolabel.records import AnswerMode, Example, FeatureEvidence, Label, Metric, Prediction, Purpose, ScorerName
 
 
 @dataclass(frozen=True, slots=True)
 class ScorerInfo:
     """What a scorer is, for stored rows; `config_hash` covers everything that can change its predictions."""
 
-    name: ScorerName | Literal["truth", "recovery", "delphi", "delphi_fuzz", "neuronpedia", "saebench"]
+    name: ScorerName | Literal["truth", "recovery", "delphi", "delphi_fuzz", "neuronpedia"]
     """A scorer of runs, or one of the benchmark's alone."""
     judge: str
     """The model that judges, or `rule`."""
@@ -41,3 +42,41 @@ class Scorer(Protocol):
         Labels are asked about together so that what they share (a text, a prompt's beginning) is run once; a label's
         predictions do not depend on which others it is asked with.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A text that was written from a label, and what the subject model made of it."""
+
+    number: int
+    text: str
+    is_meant: bool
+    """Whether the feature was meant to fire on it; the others are there to compare with."""
+    max_activation: float | None
+    """The feature's largest activation on it; None where the subject model could not be run."""
+    rank: int | None = None
+    """Place of the feature among all features by how far the text lifts them, 1 first; None where it was not ranked."""
+    request_hash: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Inquired:
+    """What came of questions beside the exam."""
+
+    found: dict[Metric, Estimate]
+    n_failed: int = 0
+    """Questions without a usable answer."""
+    predictions: tuple[Prediction, ...] = ()
+    """What was said of windows, where the questions were about windows."""
+    written: tuple[Written, ...] = ()
+
+
+class Inquiry(Protocol):
+    """A scorer that asks questions of its own in place of the exam: which text does not belong, what does a text from the label do."""
+
+    @property
+    def info(self) -> ScorerInfo:
+        """What it is."""
+
+    async def inquire(self, label: Label, evidence: FeatureEvidence, purpose: Purpose) -> Inquired:
+        """Ask about one label of one feature; a number that cannot be had is an `Estimate` without a value and with the reason."""

@@ -172,7 +172,7 @@ def existing_predictions(
         rows = _rows(
             connection,
             "SELECT label_id, feature_index, scorer, config_hash, split, window_id, value, status, error, request_hash, "
-            "asked_again FROM predictions WHERE evidence_set_id = $evidence_set_id AND ($split IS NULL OR split = $split) "
+            "asked_again, inclusion FROM predictions WHERE evidence_set_id = $evidence_set_id AND ($split IS NULL OR split = $split) "
             "AND ($wanted::INTEGER[] IS NULL OR feature_index IN (SELECT unnest($wanted::INTEGER[]))) ORDER BY ALL",
             {"evidence_set_id": evidence_set_id, "wanted": wanted, "split": split},
         )

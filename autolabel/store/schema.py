@@ -47,6 +47,7 @@ TABLE_KEYS: dict[str, tuple[str, ...]] = {
     "scores": ("score_id",),
     "calibrations": ("calibration_id",),
     "interventions": ("intervention_id",),
+    "written_texts": ("label_id", "evidence_set_id", "feature_index", "scorer", "config_hash", "text_number"),
 }
 """The columns that tell two rows of a table apart. Big tables have no index: writers drop known keys, `db check` counts."""
 
@@ -64,7 +65,7 @@ def sql_file(name: str) -> str:
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-_NAMES = ("m001_initial", "m002_llm_engine", "m003_evidence_engine")
+_NAMES = ("m001_initial", "m002_llm_engine", "m003_evidence_engine", "m004_scores")
 MIGRATIONS: tuple[Migration, ...] = tuple(Migration(name, sql_file(f"{name}.sql")) for name in _NAMES)
 """In order; append only."""
 

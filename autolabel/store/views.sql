@@ -26,7 +26,7 @@ WITH preference(place, scorer, answer_mode) AS (
     FROM choices c
     JOIN scores s ON s.label_id = c.label_id AND s.evidence_set_id = c.evidence_set_id AND s.feature_index = c.feature_index
     JOIN preference p ON p.scorer = s.scorer AND coalesce(p.answer_mode, s.answer_mode) = s.answer_mode
-    WHERE s.metric = 'label_score' AND s.split = 'test' AND NOT s.is_null AND s.judge_status <> 'judge_unfit'
+    WHERE s.metric = 'label_score' AND s.split = 'test' AND NOT s.is_null AND s.part IS NULL AND s.judge_status <> 'judge_unfit'
     GROUP BY ALL
 ), compared AS (
     SELECT *, n_labels >= 0.9 * max(n_labels) OVER (PARTITION BY run_id, evidence_set_id) AS covers_enough FROM eligible
@@ -52,7 +52,7 @@ WITH decisions AS (
     SELECT s.*, d.head_scorer, d.head_judge, d.head_config, d.head_mode
     FROM decisions d
     JOIN scores s ON s.label_id = d.label_id AND s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
-    WHERE s.split = 'test' AND NOT s.is_null
+    WHERE s.split = 'test' AND NOT s.is_null AND s.part IS NULL
 ), headline_rows AS (
     SELECT * FROM own_test_scores
     WHERE scorer = head_scorer AND judge = head_judge AND config_hash = head_config AND answer_mode = head_mode
@@ -86,7 +86,7 @@ WITH decisions AS (
     FROM decisions d
     JOIN scores s ON s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
         AND s.scorer = d.head_scorer AND s.judge = d.head_judge AND s.config_hash = d.head_config AND s.answer_mode = d.head_mode
-    WHERE s.is_null AND s.split = 'test' AND s.metric = 'label_score'
+    WHERE s.is_null AND s.split = 'test' AND s.metric = 'label_score' AND s.part IS NULL
     GROUP BY ALL
 ), baselines AS (
     SELECT
@@ -100,7 +100,7 @@ WITH decisions AS (
     JOIN labels l ON l.evidence_set_id = d.evidence_set_id AND l.feature_index = d.feature_index
         AND l.method IN ('lexical', 'token_lookup')
     JOIN scores s ON s.label_id = l.label_id AND s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
-    WHERE NOT s.is_null AND s.split = 'test' AND s.metric = 'label_score'
+    WHERE NOT s.is_null AND s.split = 'test' AND s.metric = 'label_score' AND s.part IS NULL
     GROUP BY ALL
 ), attempts AS (
     SELECT evidence_set_id, feature_index, count(*) AS n_attempts, count(*) FILTER (status = 'ok') AS n_ok

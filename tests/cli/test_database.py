@@ -38,7 +38,11 @@ def test_schema_of_a_file_and_of_a_new_database(database: Path) -> None:
 
 def test_migrate_creates_and_keeps(tmp_path: Path) -> None:
     path = tmp_path / "new.duckdb"
-    assert run("migrate", "--db", str(path)) == (0, f"{path}: applied m001_initial, m002_llm_engine, m003_evidence_engine\n", "")
+    assert run("migrate", "--db", str(path)) == (
+        0,
+        f"{path}: applied m001_initial, m002_llm_engine, m003_evidence_engine, m004_scores\n",
+        "",
+    )
     assert run("migrate", "--db", str(path)) == (0, f"{path}: up to date\n", "")
 
 

@@ -15,7 +15,7 @@ from tests.store.builders import attempt, rows
 from tests.store.processes import holding
 
 VIEWS = ("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend")
-NAMES = ["m001_initial", "m002_llm_engine", "m003_evidence_engine"]
+NAMES = ["m001_initial", "m002_llm_engine", "m003_evidence_engine", "m004_scores"]
 
 
 def test_a_new_file_gets_every_table_and_every_view_selects(tmp_path: Path) -> None:
