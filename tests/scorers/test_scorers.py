@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from autolabel.errors import BudgetExceeded, EndpointError, ModelResponseError
+from autolabel.errors import BudgetExceeded, DataError, EndpointError, ModelResponseError
 from autolabel.records import ChatReply, ChatRequest, Purpose
 from autolabel.rendering import marked_line, plain_line, unmark
 from autolabel.scorers.base import Scorer
@@ -231,8 +231,17 @@ async def test_likelihood_takes_away_what_the_panel_gets() -> None:
 async def test_a_label_without_a_predicate_has_no_rule() -> None:
     ((prediction,),) = await RuleScorer().predict([DOG], EXAM[:1], PURPOSE)
     assert (prediction.value, prediction.status, prediction.error) == (None, "failed", NO_PREDICATE)
-    with pytest.raises(ValueError, match="predicate kind is 'regex'"):
-        rule_value({"kind": "regex", "weights": {}}, EXAM[0])
+    with pytest.raises(DataError, match="predicate kind is 'magic'"):
+        rule_value({"kind": "magic"}, EXAM[0])
+
+
+async def test_a_predicate_that_cannot_run_fails_its_own_predictions_only() -> None:
+    broken = replace(DOG, predicate={"kind": "regex", "pattern": "(a+)+"})
+    sound = replace(DOG, predicate={"kind": "words", "weights": {"dog": 1.0}})
+    failed, said = await RuleScorer().predict([broken, sound], EXAM, PURPOSE)
+    assert {(p.value, p.status) for p in failed} == {(None, "failed")}
+    assert "'(a+)+' uses what is not allowed" in (failed[0].error or "")
+    assert {p.value for p in said} == {0.0, 1.0}
 
 
 def test_a_rule_reads_whole_words_of_the_tile() -> None:

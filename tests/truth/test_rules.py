@@ -5,11 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from autolabel.records import Split
+from autolabel.errors import DataError
+from autolabel.predicates import evaluate, parse_predicate
+from autolabel.records import Example, Split
 from autolabel.scorers.rule import rule_value
 from autolabel.truth.built import Built
-from autolabel.truth.predicates import Words
+from autolabel.truth.predicates import Before, Near, Pattern, Predicate, Words
 from autolabel.truth.rules import read_rule, rule_exact
 from autolabel.truth.world import Tiles, World
 from tests.truth import peers_world
@@ -122,8 +126,89 @@ def test_an_apostrophe_is_the_one_that_labelers_saw(word: str) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="predicate kind is 'magic', expected 'words' or 'tokens'"):
+    with pytest.raises(DataError, match="predicate kind is 'magic', expected 'words', 'tokens'"):
         read_rule(peers_world.world(), {"kind": "magic", "weights": {}}, NONE)
+
+
+WORDS = ("river", "bank", "Money", "the", ",", "12", "1999", "stateliness", "lending", "don't")
+_WEIGHTS = st.sampled_from([0.25, 0.5, 1.0])
+_LEAVES = st.one_of(
+    st.dictionaries(st.sampled_from([word.casefold() for word in WORDS]), _WEIGHTS, max_size=4).map(
+        lambda weights: {"kind": "words", "weights": weights}
+    ),
+    st.dictionaries(st.sampled_from([f" {word}" for word in WORDS]), _WEIGHTS, max_size=4).map(
+        lambda weights: {"kind": "tokens", "weights": weights}
+    ),
+    st.tuples(st.sampled_from(["[A-Z][a-z]+", r"\d+", "[A-Za-z]+ing", "[A-Za-z]{5,}"]), _WEIGHTS).map(
+        lambda found: {"kind": "regex", "pattern": found[0], "weight": found[1]}
+    ),
+)
+
+
+def _around(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str, Any]]:
+    """Predicates that hold others."""
+    context = st.lists(st.sampled_from(WORDS), min_size=1, max_size=2)
+    return st.one_of(
+        st.builds(lambda kind, target: {"kind": kind, "target": target}, st.sampled_from(["before", "after"]), inner),
+        st.builds(
+            lambda trigger, words, absent: {"kind": "near", "trigger": trigger, "context": words, "absent": absent},
+            inner,
+            context,
+            st.booleans(),
+        ),
+        st.builds(lambda parts: {"kind": "any", "parts": parts}, st.lists(inner, min_size=1, max_size=3)),
+    )
+
+
+_PREDICATES = st.one_of(_LEAVES, _around(_LEAVES), _around(_around(_LEAVES)))
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=20), _PREDICATES)
+@settings(deadline=None, max_examples=300)
+def test_both_evaluators_say_the_same_of_a_text_that_both_see_whole(words: list[str], predicate: dict[str, Any]) -> None:
+    """The window is the whole document, of which only one tile counts."""
+    filling = " ".join(["of"] * 64)
+    world = world_of([document_of(f"{filling} {' '.join(words)}", "train")])
+    for tile in range(world.n_tiles):
+        first = int(world.tile_first[tile])
+        document = world.documents[0]
+        text, starts = document.text, tuple(document.bounds[:-1].tolist())
+        seen = Example("w", "d", "d", 0, "train", "background", "random", text, starts, first)
+        said, value = evaluate(parse_predicate(predicate), seen), read_rule(world, predicate, NONE).values[tile]
+        inside = [position for position in said.positions if position < first + 32]
+        if not cuts_a_word(world, tile):
+            assert (value > 0) == bool(inside)
+            assert value == said.value or len(inside) < len(said.positions)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "same"),
+    [
+        ({"kind": "regex", "pattern": "[A-Za-z]+ing"}, Pattern("[A-Za-z]+ing")),
+        ({"kind": "before", "target": {"kind": "words", "weights": {"dog": 1}}}, Before(Words(("dog",)))),
+        (
+            {"kind": "near", "trigger": {"kind": "words", "weights": {"dog": 1}}, "context": ["cat"]},
+            Near(Words(("dog",)), Words(("cat",))),
+        ),
+        (
+            {"kind": "near", "trigger": {"kind": "words", "weights": {"dog": 1}}, "context": ["cat"], "absent": True},
+            Near(Words(("dog",)), Words(("cat",)), absent=True),
+        ),
+    ],
+)
+def test_kinds_that_functions_have_too_name_the_same_tiles(predicate: dict[str, Any], same: Predicate) -> None:
+    world = peers_world.world()
+    tiles = world.tiles_of(same)
+    assert np.flatnonzero(read_rule(world, predicate, tiles).values).tolist() == tiles.tolist()
+
+
+def test_a_rule_looks_beyond_its_tile_and_never_beyond_its_document() -> None:
+    world = world_of([document_of("river " * 70, "train"), document_of("money " * 70, "train")])
+    near = {"kind": "near", "trigger": {"kind": "words", "weights": {"river": 1}}, "context": ["money"]}
+    before = {"kind": "before", "target": {"kind": "words", "weights": {"money": 1}}}
+    assert not read_rule(world, near, NONE).values.any()
+    assert set(read_rule(world, before, NONE).values[world.tile_document == 0]) == {0.0}
+    assert set(read_rule(world, before, NONE).values[world.tile_document == 1]) == {1.0}
 
 
 @pytest.mark.parametrize("kind", ["words", "tokens"])
