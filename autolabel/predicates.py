@@ -26,6 +26,7 @@ from autolabel.words import words_of
 SPAN = 8
 """Words to either side within which a context must be."""
 DEEPEST, MOST_PARTS, MOST_ENTRIES, LONGEST_ENTRY = 3, 64, 20_000, 1_000
+"""How many predicates may hold one another, parts of `any`, words and tokens of a predicate, and characters of each."""
 _BLANK = -1
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 

@@ -11,6 +11,7 @@ from autolabel.asking import together
 from autolabel.labelers.base import Labeler
 from autolabel.labelers.explain import ChatExplainer
 from autolabel.labelers.lexical import LexicalLabeler, TokenLookup
+from autolabel.labelers.rules import RuleLabeler
 from autolabel.metrics import label_score
 from autolabel.pipeline.examining import BOOTSTRAP_SEED
 from autolabel.ranking import MINIMUM_TILES
@@ -145,6 +146,7 @@ LABELERS: dict[str, LabelerSpec] = {
     "token_lookup": LabelerSpec(_by(lambda models: TokenLookup())),
     "tfidf": LabelerSpec(_by(lambda models: TfIdfContrast())),
     "lexical": LabelerSpec(_by(lambda models: LexicalLabeler())),
+    "rule": LabelerSpec(_by(lambda models: RuleLabeler())),
     "explain": LabelerSpec(_by(lambda models: _explainer(models, 1)), "llm", frozenset({"chat"})),
     "best_of": LabelerSpec(_best_of, "llm", frozenset({"chat", "likelihood"})),
     "neuronpedia": LabelerSpec(_peer("neuronpedia"), "expensive", frozenset({"chat"})),
