@@ -7,7 +7,7 @@ from pydantic import Field
 from autolabel.config.section import Section
 from autolabel.records import ScorerName
 
-LabelerName = Literal["explain", "lexical"]
+LabelerName = Literal["explain", "lexical", "rule"]
 
 
 class LabelSettings(Section):

@@ -9,6 +9,7 @@ from autolabel.errors import ConfigError
 from autolabel.labelers.base import Labeler
 from autolabel.labelers.explain import ChatExplainer, CompletionExplainer
 from autolabel.labelers.lexical import LexicalLabeler, TokenLookup
+from autolabel.labelers.rules import RuleLabeler
 from autolabel.llm.capabilities import Capabilities
 from autolabel.parts import locate
 from autolabel.pipeline.endpoints import connect_llms
@@ -93,6 +94,7 @@ def make_labelers(settings: Settings, models: Models) -> list[Labeler]:
     makers: dict[str, Callable[[], Labeler]] = {
         "explain": lambda: _explainer(settings, settings.label, models),
         "lexical": LexicalLabeler,
+        "rule": RuleLabeler,
     }
     return [*(makers[name]() for name in settings.label.labelers), TokenLookup()]
 
