@@ -39,7 +39,7 @@ def induce(text: Text) -> InducedRule | None:
     """The best rule for what fires; None where none predicts anything in text it was not read from."""
     found: list[tuple[InducedRule, float]] = []
     for view in VIEWS:
-        rule = _plain(text.whole.words, view)
+        rule = _plain_of(text.whole, view)
         if rule.weights:
             found.append((rule, _crossfit(text, partial(_plain_of, view=view))))
     if not found:
@@ -62,8 +62,13 @@ def _worth(pair: tuple[InducedRule, float]) -> float:
     return value - rule.view.cost - (sum(map(_pattern_cost, rule.weights)) if is_form else 0.0)
 
 
-def _plain_of(part: Part, view: View) -> InducedRule:
-    return _plain(part.words, view)
+def _plain_of(part: Part, view: View, loose: bool = False) -> InducedRule:
+    """`_plain`, remembered."""
+    asked = ("plain", view.name, str(loose))
+    if asked not in part.read:
+        part.read[asked] = _plain(part.words, view, loose)
+    found: InducedRule = part.read[asked]
+    return found
 
 
 def _plain(words: Words, view: View, loose: bool = False) -> InducedRule:
@@ -144,9 +149,18 @@ def _by_lift(text: Text, plain: InducedRule, value: float) -> InducedRule:
 
 
 def _with_condition(part: Part, view: View, absent: bool) -> InducedRule:
+    """`_read_with_condition`, remembered."""
+    asked = ("condition", view.name, str(absent))
+    if asked not in part.read:
+        part.read[asked] = _read_with_condition(part, view, absent)
+    found: InducedRule = part.read[asked]
+    return found
+
+
+def _read_with_condition(part: Part, view: View, absent: bool) -> InducedRule:
     """Triggers that may fire seldom by themselves, what stands near them when they do (or when they do not), and then the triggers
     that fire in most of their occurrences under this condition. Without a context where none is found."""
-    loose = _plain(part.words, view, loose=True)
+    loose = _plain_of(part, view, loose=True)
     fires = [one for one in part.fires if loose.names(one)]
     if absent:
         near_fires = Counter(word for one in fires for word in one.near)
@@ -193,7 +207,7 @@ def _lift(text: Text, view: View) -> float:
     usual: list[bool] = []
     for own, other in (text.halves, text.halves[::-1]):
         context = _with_condition(own, view, absent=False).context
-        loose = _plain(own.words, view, loose=True)
+        loose = _plain_of(own, view, loose=True)
         near += [not one.near.isdisjoint(context) for one in other.fires if loose.names(one)]
         usual += [not one.near.isdisjoint(context) for one in other.silent]
     if not near or not usual:

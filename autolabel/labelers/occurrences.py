@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from autolabel.hashing import content_id
 from autolabel.predicates import LONGEST_ENTRY, SPAN, Window
@@ -45,6 +46,8 @@ class Part:
         self.words = words
         self.fires = [one for one in words if one.fires]
         self.silent = [one for one in words if not one.fires]
+        self.read: dict[tuple[str, ...], Any] = {}
+        """What was read from them already, by what was asked."""
 
     @cached_property
     def near_silent(self) -> Counter[str]:
