@@ -1,6 +1,8 @@
 """Rules: what is let in, on which tokens each kind fires, and how it is said."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -189,3 +191,12 @@ def test_rules_are_said_in_plain_english(predicate: dict[str, Any], said: str) -
 def test_what_cannot_run_cannot_be_said() -> None:
     with pytest.raises(DataError, match="predicate kind is 'magic'"):
         describe({"kind": "magic"})
+
+
+def test_the_page_about_rules_shows_every_kind() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "rules.md").read_text(encoding="utf-8")
+    with pytest.raises(DataError) as refused:
+        parse_predicate({"kind": "magic"})
+    kinds = re.findall(r"'(\w+)'", str(refused.value).split("expected", 1)[1])
+    assert len(kinds) == 7
+    assert all(f'{{"kind": "{kind}", ' in page for kind in kinds)
