@@ -33,3 +33,51 @@ CREATE TABLE written_texts (
     run_id VARCHAR NOT NULL,
     created_utc TIMESTAMP NOT NULL
 );
+
+-- table: model that says how probably a label is right, as a run used it
+CREATE TABLE trust_models (
+    model_id VARCHAR PRIMARY KEY,                   --: hash of the model; the config_hash of its p_correct scores
+    name VARCHAR NOT NULL,                          --: the set of scorers whose numbers it reads
+    threshold DOUBLE CHECK (threshold IS NULL OR NOT isnan(threshold)), --: p_correct from which on a label is trusted; NULL where the benchmark supports no such stamp
+    parameters JSON NOT NULL,                       --: its signals and coefficients
+    run_id VARCHAR NOT NULL,
+    created_utc TIMESTAMP NOT NULL
+);
+
+-- table: sample of labels drawn for people to judge blindly
+CREATE TABLE audits (
+    audit_id VARCHAR PRIMARY KEY,                   --: hash of what was drawn
+    evidence_set_id VARCHAR NOT NULL,
+    seed BIGINT NOT NULL,                           --: seed of the draw
+    groups JSON NOT NULL,                           --: of each group of labels, how many there were and how many were drawn
+    n_items INTEGER NOT NULL,                       --: items to judge, checks included
+    run_id VARCHAR NOT NULL,
+    created_utc TIMESTAMP NOT NULL
+);
+
+-- table: item of an audit: a label beside windows of a feature
+CREATE TABLE audit_items (
+    audit_id VARCHAR NOT NULL,                      --: the audit
+    item_number INTEGER NOT NULL,                   --: place in the form, 1 first; the order is random
+    evidence_set_id VARCHAR NOT NULL,
+    feature_index INTEGER NOT NULL,                 --: the feature whose windows are shown
+    label_id VARCHAR NOT NULL,                      --: the label shown; another feature's in a check
+    kind VARCHAR NOT NULL CHECK (kind IN ('label', 'check')), --: check: the label belongs to another feature, and attentive raters say so
+    group_name VARCHAR NOT NULL,                    --: group that it was drawn from: trusted, high, low, unscored, or check
+    p_correct DOUBLE CHECK (p_correct IS NULL OR NOT isnan(p_correct)), --: what the label's p_correct was when drawn
+    window_ids VARCHAR[] NOT NULL,                  --: the windows shown, those that fire first
+    run_id VARCHAR NOT NULL,
+    created_utc TIMESTAMP NOT NULL
+);
+
+-- table: what a rater said of an item of an audit
+CREATE TABLE audit_answers (
+    audit_id VARCHAR NOT NULL,                      --: the audit
+    rater VARCHAR NOT NULL,                         --: who judged
+    answers_id VARCHAR NOT NULL,                    --: hash of the rater's answers and of those that they replace
+    item_number INTEGER NOT NULL,                   --: the item
+    verdict VARCHAR NOT NULL CHECK (verdict IN ('right', 'too broad', 'too narrow', 'wrong', 'cannot tell')), --: whether the label says when the feature fires
+    note VARCHAR,                                   --: the rater's own words
+    run_id VARCHAR NOT NULL,
+    created_utc TIMESTAMP NOT NULL
+);

@@ -35,6 +35,11 @@ REFERENCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("scores", ("label_id",), "labels"),
     ("scores", ("evidence_set_id", "feature_index"), "features"),
     ("interventions", ("evidence_set_id", "feature_index"), "features"),
+    ("audits", ("evidence_set_id",), "evidence_sets"),
+    ("audit_items", ("audit_id",), "audits"),
+    ("audit_items", ("label_id",), "labels"),
+    ("audit_items", ("evidence_set_id", "feature_index"), "features"),
+    ("audit_answers", ("audit_id", "item_number"), "audit_items"),
 )
 """Rows of the first table whose columns are not NULL and have no like in the last are orphans."""
 

@@ -48,6 +48,10 @@ TABLE_KEYS: dict[str, tuple[str, ...]] = {
     "calibrations": ("calibration_id",),
     "interventions": ("intervention_id",),
     "written_texts": ("label_id", "evidence_set_id", "feature_index", "scorer", "config_hash", "text_number"),
+    "trust_models": ("model_id",),
+    "audits": ("audit_id",),
+    "audit_items": ("audit_id", "item_number"),
+    "audit_answers": ("audit_id", "rater", "answers_id", "item_number"),
 }
 """The columns that tell two rows of a table apart. Big tables have no index: writers drop known keys, `db check` counts."""
 

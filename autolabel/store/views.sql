@@ -223,3 +223,37 @@ COMMENT ON COLUMN spend.reasoning_tokens IS 'of these, spent thinking';
 COMMENT ON COLUMN spend.charged_tokens IS 'tokens counted against a budget: used, or reserved where the endpoint did not say';
 COMMENT ON COLUMN spend.cost_usd IS 'money charged, USD, for the attempts with a known price; NULL when there are none';
 COMMENT ON COLUMN spend.n_unpriced IS 'attempts whose price is unknown and which cost_usd leaves out';
+
+-- One row per label in force at most, the newest word of the newest model.
+CREATE OR REPLACE VIEW label_trust AS
+SELECT
+    s.evidence_set_id, s.feature_index, s.label_id, m.name AS model,
+    s.value AS p_correct, s.low AS p_correct_low, s.high AS p_correct_high, s.reason,
+    m.threshold, s.value >= m.threshold AS trusted
+FROM current_choices c
+JOIN scores s ON s.label_id = c.label_id AND s.evidence_set_id = c.evidence_set_id AND s.feature_index = c.feature_index
+LEFT JOIN trust_models m ON m.model_id = s.config_hash
+WHERE s.metric = 'p_correct' AND s.split = 'test' AND NOT s.is_null AND s.part IS NULL
+QUALIFY row_number() OVER (PARTITION BY s.evidence_set_id, s.feature_index ORDER BY s.created_utc DESC, s.score_id) = 1;
+COMMENT ON VIEW label_trust IS 'label in force with the probability that it is right, and whether it is trusted';
+COMMENT ON COLUMN label_trust.model IS 'which model said so, by the scorers that it reads; NULL where none can';
+COMMENT ON COLUMN label_trust.reason IS 'why p_correct is NULL';
+COMMENT ON COLUMN label_trust.threshold IS 'p_correct from which on labels are trusted; NULL where the benchmark supports no such stamp';
+COMMENT ON COLUMN label_trust.trusted IS 'p_correct reaches the threshold; NULL where one of them is NULL';
+
+-- A rater's newest answers to an audit are in force; the label of a check belongs to another feature.
+CREATE OR REPLACE VIEW audit_results AS
+WITH newest AS (
+    SELECT * FROM audit_answers
+    QUALIFY answers_id = first(answers_id) OVER (PARTITION BY audit_id, rater ORDER BY created_utc DESC, answers_id)
+)
+SELECT
+    i.audit_id, i.item_number, i.evidence_set_id, i.feature_index, i.label_id, l.text AS label, i.kind, i.group_name, i.p_correct,
+    i.group_name = 'trusted' AS trusted, a.rater, a.verdict, a.note,
+    CASE WHEN a.verdict <> 'cannot tell' THEN a.verdict <> 'right' END AS failed
+FROM audit_items i
+JOIN newest a USING (audit_id, item_number)
+LEFT JOIN labels l ON l.label_id = i.label_id
+ORDER BY i.audit_id, i.item_number, a.rater;
+COMMENT ON VIEW audit_results IS 'item of an audit and rater, with the verdict in force';
+COMMENT ON COLUMN audit_results.failed IS 'the rater says that the label is not right; NULL where the rater cannot tell';

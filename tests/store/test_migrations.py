@@ -14,7 +14,10 @@ from autolabel.store.schema import MIGRATIONS, TABLE_KEYS, Migration, apply_migr
 from tests.store.builders import attempt, rows
 from tests.store.processes import holding
 
-VIEWS = ("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend")
+VIEWS = (
+    *("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend"),
+    *("label_trust", "audit_results"),
+)
 NAMES = ["m001_initial", "m002_llm_engine", "m003_evidence_engine", "m004_scores"]
 
 
