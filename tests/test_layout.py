@@ -15,6 +15,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_version", "errors", "hashing", "records", "resources", "config", "secrets"}),
     frozenset({"sampling", "rendering", "prompts", "metrics", "intervals", "ranking", "rates", "parsing", "calls", "asking"})
     | frozenset({"calibration", "docstrings", "parts", "words", "predicates", "significance", "shrinkage", "population", "powered", "trust"})
+    | frozenset({"reliability", "agreement"})
     | frozenset({"patterns", "rule_text"}),
     frozenset({"evidence", "training", "local", "causal", "llm", "labelers", "scorers", "store"}),
     frozenset({"agent", "pipeline", "planted", "train_sae", "report"}),
