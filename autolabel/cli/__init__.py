@@ -6,7 +6,19 @@ import sys
 import typer
 
 from autolabel._version import __version__
-from autolabel.cli import benching, database, demo, estimating, prompt_files, querying, reporting, running, training
+from autolabel.cli import (
+    auditing,
+    benching,
+    database,
+    demo,
+    estimating,
+    prompt_files,
+    querying,
+    reporting,
+    running,
+    training,
+    trusting,
+)
 from autolabel.errors import AutolabelError, BudgetExceeded
 from autolabel.secrets import BlottingFormatter
 
@@ -33,7 +45,9 @@ app.command("report")(reporting.report)
 app.command("query")(querying.query)
 app.command("train")(training.train)
 app.command("demo")(demo.demo)
+app.add_typer(auditing.app, name="audit")
 app.add_typer(benching.app, name="bench")
+benching.app.command("trust")(trusting.trust)
 app.add_typer(database.app, name="db")
 app.add_typer(prompt_files.app, name="prompts")
 
