@@ -75,6 +75,19 @@ def test_labels_in_force_get_a_row_each_and_the_view_says_which_are_trusted(tmp_
     assert check(Database(path)) == []
 
 
+def test_the_newest_score_of_each_kind_counts(tmp_path: Path) -> None:
+    path = audited_database(tmp_path)
+    newer, older = (
+        b.score(N_LABELS - 1, f"label-{N_LABELS - 1}-a", "label_score", value, **EMBEDDING)
+        | {"score_id": name, "created_utc": b.at(minute)}
+        for name, value, minute in (("a", 0.9, 9), ("b", 0.0, 8))
+    )
+    b.add(path, "run-scores", scores=[newer, older])
+    (row,) = trust_rows(Database(path), b.EVIDENCE, [N_LABELS - 1])["scores"]
+    alone = [trust_row(label(), [score | {"part": None}])["value"] for score in (newer, older)]
+    assert row["value"] == alone[0] > alone[1]
+
+
 def test_only_the_features_asked_for(tmp_path: Path) -> None:
     found = trust_rows(Database(audited_database(tmp_path)), b.EVIDENCE, [3, 5, 99])
     assert [row["feature_index"] for row in found["scores"]] == [3, 5]

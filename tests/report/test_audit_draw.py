@@ -42,6 +42,24 @@ def test_a_check_shows_the_label_of_a_feature_that_fires_elsewhere(db: Database)
             assert own not in labels, "a feature that is asked about with its own label would give the check away"
 
 
+def test_a_label_of_a_feature_that_fires_together_with_this_one_checks_nothing(tmp_path: Path) -> None:
+    path, stranger = audited_database(tmp_path), N_LABELS - 1
+    together = [
+        b.window(
+            f"w-background-{i}", "test", fired_features=list(range(stranger)), fired_max=[1.0] * stranger, fired_peak=[0] * stranger
+        )
+        for i in range(5)
+    ]
+    checks = {
+        item.feature_index: item.label_id
+        for seed in range(5)
+        for item in draw_audit(b.add(path, f"run-{seed}", windows=together), 12, seed)[0].items
+        if item.kind == "check"
+    }
+    assert len(checks) > 3
+    assert {label for index, label in checks.items() if index != stranger} == {f"label-{stranger}-a"}
+
+
 def test_the_same_seed_draws_the_same_and_another_seed_others(db: Database) -> None:
     first, again, other = (draw_audit(db, 12, seed)[0] for seed in (0, 0, 1))
     assert first == again

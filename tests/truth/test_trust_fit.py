@@ -148,8 +148,13 @@ def test_thresholds_are_tried_from_above_until_one_fails() -> None:
     assert trusted_threshold(said, right, weights, names) == THRESHOLDS[0]
     right[200:230] = False  # between .75 and .8: 30 of the first 300
     assert trusted_threshold(said, right, weights, names) == 0.8
-    right[:10] = False  # the best labels fail as well: nothing below may be tried
-    assert trusted_threshold(said, right, weights, names) is None
+
+
+def test_a_failure_among_the_best_is_not_made_good_by_those_below() -> None:
+    names, said = [str(i) for i in range(400)], np.repeat([0.97, 0.87, 0.77, 0.67], 100)
+    right = np.arange(400) >= 4
+    assert wrong_bound(said >= 0.65, right, np.ones(400), names)[0] < 0.05
+    assert trusted_threshold(said, right, np.ones(400), names) is None
 
 
 def test_too_few_to_pass_is_no_failure() -> None:
