@@ -3,7 +3,7 @@
 import pytest
 
 from autolabel.errors import ModelResponseError
-from autolabel.truth.peers.replies import MAX_CHARACTERS, activates_on, explanation, first_array, match, named_numbers
+from autolabel.truth.peers.replies import MAX_CHARACTERS, activates_on, explanation, first_array, match
 
 
 @pytest.mark.parametrize(
@@ -73,16 +73,3 @@ def test_match_is_what_is_said_first() -> None:
     assert not match("```json\n{'match': False}")
     with pytest.raises(ModelResponseError, match="no match"):
         match('{"reason": "it matches"}')
-
-
-@pytest.mark.parametrize(
-    ("reply", "named"), [("1, 3", {1, 3}), ("1, 2 and 4.", {1, 2, 4}), ("None", set()), ("None.\n", set()), ("2, 99", {2})]
-)
-def test_numbers_that_are_named(reply: str, named: set[int]) -> None:
-    assert named_numbers(reply, 4) == [number in named for number in (1, 2, 3, 4)]
-
-
-@pytest.mark.parametrize("reply", ["Examples 1 and 3", "1; 3", "-1", "1.5", "²"])
-def test_anything_else_is_no_list(reply: str) -> None:
-    with pytest.raises(ModelResponseError, match="no list of numbers"):
-        named_numbers(reply, 4)

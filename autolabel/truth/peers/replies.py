@@ -76,22 +76,6 @@ def match(text: str) -> bool:
     return found[1].lower() == "true"
 
 
-def named_numbers(text: str, n: int) -> list[bool]:
-    """Which of `n` examples a reply names, as their numbers from 1 with commas between them, or None.
-
-    Numbers beyond `n` count for nothing, as in the protocol.
-
-    Raises:
-        ModelResponseError: `unparsable` where anything else stands there.
-    """
-    bare = text.strip().rstrip(".").replace("and", ",").replace("None", "")
-    pieces = [piece.strip() for piece in bare.split(",") if piece.strip()]
-    if not all(re.fullmatch(r"[0-9]{1,9}", piece) for piece in pieces):
-        raise ModelResponseError("unparsable", f"the reply is no list of numbers with commas between them: {text[:80]!r}")
-    named = {int(piece) for piece in pieces}
-    return [number in named for number in range(1, n + 1)]
-
-
 def _label(text: str) -> str:
     """The first line that says anything, without quotes around it and a full stop after it."""
     lines = [line for line in map(plain, text.splitlines()) if line]

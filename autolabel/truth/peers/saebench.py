@@ -17,22 +17,26 @@ from numpy.typing import NDArray
 
 from autolabel import prompts
 from autolabel.errors import ModelResponseError
+from autolabel.parsing import named_numbers
 from autolabel.records import ChatRequest
-from autolabel.rendering import escape, mark, numbered
+from autolabel.rendering import mark, numbered
+from autolabel.scorers.saebench import (
+    ACTIVE_SHARE,
+    CHANCE,
+    RANDOM,
+    REACH,
+    STRONGEST,
+    STRONGEST_SHOWN,
+    TEMPERATURE,
+    WEIGHTED,
+    WEIGHTED_SHOWN,
+    question,
+)
 from autolabel.truth.peers.base import Answers, Pack, ProtocolPeer, Sheet, asked
 from autolabel.truth.peers.excerpts import Excerpt, Reader
-from autolabel.truth.peers.replies import activates_on, named_numbers
+from autolabel.truth.peers.replies import activates_on
 
-REACH = 10
-"""Tokens to either side of a window's centre."""
-STRONGEST, STRONGEST_SHOWN = 12, 10
-WEIGHTED, WEIGHTED_SHOWN = 7, 5
-RANDOM = 10
-TESTED = STRONGEST - STRONGEST_SHOWN + WEIGHTED - WEIGHTED_SHOWN + RANDOM
-ACTIVE_SHARE = 0.01
-"""Share of the largest activation in the strongest windows above which a token is active."""
-TEMPERATURE = 1.0
-_LABEL_TOKENS, _ANSWER_TOKENS = 200, 60
+_LABEL_TOKENS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ class SaeBench(ProtocolPeer):
     """SAEBench's labels and its score."""
 
     name = "saebench"
-    chance: ClassVar[float] = RANDOM / TESTED
+    chance: ClassVar[float] = CHANCE
 
     def _windows(self, feature: int) -> Windows:
         reader, random = self._reader(feature), self._random(feature, "windows")
@@ -105,15 +109,7 @@ class SaeBench(ProtocolPeer):
 
     def _sheet(self, feature: int, text: str) -> Sheet:
         windows = self._windows(feature)
-        sample = sorted(self._random(feature, "sample").sample(range(1, TESTED + 1), TESTED - RANDOM))
-        request = asked(
-            prompts.load("peer_saebench_score"),
-            _ANSWER_TOKENS,
-            TEMPERATURE,
-            sample=", ".join(map(str, sample)),
-            label=text,
-            examples=numbered(escape(one.text) for one, _ in windows.tested),
-        )
+        request = question(text, [one.text for one, _ in windows.tested], self._random(feature, "sample"))
         truths = tuple(active for _, active in windows.tested)
         positives = tuple(one for one, active in windows.tested if active)
         return Sheet((Pack(request, truths),), positives, {"n_random_active": windows.n_random_active})
