@@ -242,6 +242,17 @@ class Embedder(Protocol):
         """Unit vectors, shape (n_texts, d)."""
 
 
+class Subject(Protocol):
+    """The model whose features are labelled, together with what reads its features off: text in, activations of every feature out."""
+
+    def feature_activations(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """The largest activation of every feature in each text, shape (n_texts, d_sae), 0 where it is silent.
+
+        Tokens that count for nothing in collected evidence (special ones, outliers of norm) count for nothing here. Safe to call
+        from several threads.
+        """
+
+
 class CallStore(Protocol):
     """Where replies are kept so that nothing is paid for twice. Values are JSON-ready mappings; safe to use from several threads."""
 
