@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from autolabel.hashing import content_id
 from autolabel.metrics import Estimate
@@ -29,6 +29,7 @@ class ScorerInfo:
         return content_id("scorer", [self.name, self.judge, self.answer_mode, self.prompt_hash, self.settings])
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Predicts, for each example, how likely the feature that a label describes is to fire there."""
 
@@ -80,3 +81,11 @@ class Inquiry(Protocol):
 
     async def inquire(self, label: Label, evidence: FeatureEvidence, purpose: Purpose) -> Inquired:
         """Ask about one label of one feature; a number that cannot be had is an `Estimate` without a value and with the reason."""
+
+
+@runtime_checkable
+class Comparing(Inquiry, Protocol):
+    """An inquiry that also asks about labels of other features, to say what any label would come to."""
+
+    async def inquire_beside(self, label: Label, others: Sequence[Label], evidence: FeatureEvidence, purpose: Purpose) -> Inquired:
+        """Ask about one label of one feature, beside labels of others; see `Inquiry.inquire`."""
