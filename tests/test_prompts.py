@@ -34,6 +34,7 @@ VARIABLES = {
     "peer_neuronpedia_score": {"record": '{"activations":[{"token":"dog","activation":10}],"explanation":"dogs"}'},
     "peer_saebench": {"examples": "1. One <<dog>>.\n2. The <<dogs>> ran for $5."},
     "peer_saebench_score": {"sample": "1, 2", "label": "dogs", "examples": "1. One dog.\n2. No $cat."},
+    "rate": {"text": "One dog for $5.", "label": "dogs"},
 }
 FOLDER_BODY = "## system\nBe brief.\n\n## user\nA {json} example\n\n## assistant\n[1]\n\n## user\n$text costs $$5\n"
 
