@@ -12,7 +12,7 @@ from autolabel.hashing import content_id
 from autolabel.records import Example, FeatureEvidence
 from autolabel.report.examples import across_strengths
 from autolabel.report.reading import chosen_set
-from autolabel.store.auditing import Audit, AuditItem, Candidate, load_candidates
+from autolabel.store.auditing import Audit, AuditItem, Candidate, features_with_windows, load_candidates
 from autolabel.store.connection import Database
 from autolabel.store.reading import co_firing, load_feature_evidence
 
@@ -25,8 +25,8 @@ GROUPS = ("trusted", "high", "low", "unscored")
 HIGH_SCORE = 0.5
 CO_FIRING_JACCARD = 0.05
 """A label of a feature that fires together with this one more than so may describe it too, and checks nothing."""
-Windows = Mapping[int, tuple[Example, ...]]
-"""By feature: the windows shown, those that fire first."""
+SPARE = 10
+"""For each check wanted, so many features are looked at for one that has a stranger's label to show."""
 
 
 def draw_audit(db: Database, n: int, seed: int, sae: str | None = None) -> tuple[Audit, dict[int, tuple[Example, ...]]]:
@@ -40,10 +40,8 @@ def draw_audit(db: Database, n: int, seed: int, sae: str | None = None) -> tuple
     """
     with db.read():
         evidence_set_id = chosen_set(db, sae)["evidence_set_id"]
-        candidates = load_candidates(db, evidence_set_id)
-        evidence = load_feature_evidence(db, evidence_set_id, [one.feature_index for one in candidates], "test")
-        windows = {index: shown for index, found in evidence.items() if (shown := shown_windows(found))}
-        able = [one for one in candidates if one.feature_index in windows]
+        candidates, judgeable = load_candidates(db, evidence_set_id), features_with_windows(db, evidence_set_id)
+        able = [one for one in candidates if one.feature_index in judgeable]
         if not able:
             raise DataError(
                 f"{db.path}: none of {len(candidates)} labels has test windows that fire and some that do not; label and score "
@@ -52,14 +50,16 @@ def draw_audit(db: Database, n: int, seed: int, sae: str | None = None) -> tuple
         n_checks = min(max(2, round(n * CHECK_SHARE)), n - 1, len(able) - 1) if n > 1 else 0
         groups, drawn = _labels_drawn(able, n - n_checks, seed)
         checks = _checks(db, evidence_set_id, able, drawn, n_checks, seed)
-    every = sorted([*drawn, *checks], key=lambda one: content_id("order", [seed, one.feature_index, one.label_id]))
+        every = sorted([*drawn, *checks], key=lambda one: content_id("order", [seed, one.feature_index, one.label_id]))
+        evidence = load_feature_evidence(db, evidence_set_id, {one.feature_index for one in every}, "test")
+    windows = {index: shown_windows(found) for index, found in evidence.items()}
     items = tuple(
         replace(item, number=number, window_ids=tuple(e.window_id for e in windows[item.feature_index]))
         for number, item in enumerate(every, start=1)
     )
     grounds = [[one.feature_index, one.label_id, one.kind, one.group, one.p_correct, list(one.window_ids)] for one in items]
     audit = Audit(content_id("audit", [evidence_set_id, seed, groups, grounds]), evidence_set_id, seed, groups, items)
-    return audit, {item.feature_index: windows[item.feature_index] for item in items}
+    return audit, windows
 
 
 def shown_windows(evidence: FeatureEvidence) -> tuple[Example, ...]:
@@ -114,7 +114,7 @@ def _checks(
 ) -> list[AuditItem]:
     """Features that are not asked about otherwise, as far as there are such, under labels of others that fire elsewhere."""
     used = {item.feature_index for item in drawn}
-    order = sorted(able, key=lambda one: (one.feature_index in used, content_id("check", [seed, one.label_id])))
+    order = sorted(able, key=lambda one: (one.feature_index in used, content_id("check", [seed, one.label_id])))[: SPARE * n]
     together = co_firing(
         db, evidence_set_id, [one.feature_index for one in order], [one.feature_index for one in able], CO_FIRING_JACCARD
     )

@@ -64,6 +64,20 @@ class Answer:
     note: str | None
 
 
+_WITH_WINDOWS = """
+SELECT feature_index FROM examples WHERE evidence_set_id = $evidence_set_id AND split = 'test' GROUP BY feature_index
+HAVING count(*) FILTER (kind = 'firing' AND coalesce(stratum, 'firing') = 'firing') > 0
+    AND count(*) FILTER (in_exam AND stratum IN ('hard', 'random')) > 0
+"""
+
+
+def features_with_windows(db: Database, evidence_set_id: str) -> set[int]:
+    """Features with test windows that fire and test windows that do not, without which nobody can judge a label."""
+    with db.read() as connection:
+        rows = connection.execute(_WITH_WINDOWS, {"evidence_set_id": evidence_set_id}).fetchall()
+    return {index for (index,) in rows}
+
+
 def load_candidates(db: Database, evidence_set_id: str) -> list[Candidate]:
     """Every labelled feature of an evidence set, by index."""
     with db.read() as connection:
