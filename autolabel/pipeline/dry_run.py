@@ -1,7 +1,7 @@
 """A run without spending: stand-ins for what a run asks and writes, so that the pipeline's own code says which requests it would send.
 
 The invariant is that nothing leaves this process and nothing is written. A request that was answered before is answered from the store;
-any other is counted, once, and gets a made-up reply that its asker accepts: distinct labels, judgements of 0.
+any other is counted, once, and gets a made-up reply that its asker accepts: distinct labels, judgements of 0, as many texts as fit.
 """
 
 import heapq
@@ -20,11 +20,14 @@ from autolabel.llm.capabilities import Capabilities, probe_request
 from autolabel.llm.recording import Books
 from autolabel.llm.tokens import default_tokens, input_bytes
 from autolabel.records import AnsweredToken, CallStore, ChatReply, ChatRequest, Continuation, Message, Purpose
+from autolabel.scorers.writing import TOKENS_PER_TEXT
 
 KEPT = 2000
 """Requests made from one prompt that are kept to be counted, those with the smallest hashes."""
 LABEL_TOKENS = 12
 """Length of a label where none was seen: about what the prompt asks for."""
+TEXT_TOKENS = 25
+"""Length of a written text with its number: about what the prompt asks for."""
 LABEL_ERROR_BYTES = 25
 """How much longer or shorter real labels are than made-up ones, on average: these have about 30 bytes."""
 _NOUNS = (
@@ -137,6 +140,8 @@ def _made_up(key: str, request: ChatRequest) -> Iterator[tuple[str, int]]:
         yield array, len(array) + 1
     yield _label(key), LABEL_TOKENS
     yield "0", 2
+    texts = request.max_tokens // TOKENS_PER_TEXT
+    yield "\n".join(f"{number}. {_label(content_id(key, number))}" for number in range(1, texts + 1)), texts * TEXT_TOKENS
 
 
 def _label(key: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
 from autolabel.config import LlmSettings, Settings
@@ -13,6 +14,7 @@ from autolabel.pipeline.judges import calibrate, calibration_id
 from autolabel.pipeline.models import Models
 from autolabel.pipeline.rows import Row
 from autolabel.pipeline.stages import ModelStages, Stage
+from autolabel.pipeline.subjects import silent_subject
 from autolabel.pipeline.workspace import Workspace
 from autolabel.scorers.base import Scorer
 from autolabel.store.connection import Database
@@ -32,6 +34,7 @@ async def dry_run(
         judge=chats[-1][1] if chats else None,
         likelihood=DryLikelihood(local.likelihood_model.removeprefix(PART_PREFIX)) if local.likelihood_model else None,
         embedder=DryEmbedder(local.embedding_model.removeprefix(PART_PREFIX)) if local.embedding_model else None,
+        subject=partial(silent_subject, store.database) if settings.subject is not None and settings.saes else None,
     )
     with _DryWorkspace(cast(RunStore, _Forgetful(store.database)), evidence_set_id, features) as workspace:
         await _DryStages(settings, workspace, models, _Silence()).run(stages)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from autolabel.config import LabelSettings, Settings, SubjectSettings
@@ -13,16 +14,25 @@ from autolabel.labelers.rules import RuleLabeler
 from autolabel.llm.capabilities import Capabilities
 from autolabel.parts import locate
 from autolabel.pipeline.endpoints import connect_llms
+from autolabel.pipeline.subjects import LazySubject, OpenSubject, load_subject
 from autolabel.records import AnswerMode, ChatModel, Embedder, LikelihoodModel, ScorerName
-from autolabel.scorers.base import Scorer
+from autolabel.scorers.base import Inquiry, Scorer
 from autolabel.scorers.embedding import EmbeddingScorer
+from autolabel.scorers.fade import FadeScorer
+from autolabel.scorers.generation import Dictionary, GenerationScorer
 from autolabel.scorers.judging import JudgeScorer
 from autolabel.scorers.likelihood import LikelihoodScorer
 from autolabel.scorers.rule import RuleScorer
+from autolabel.scorers.saebench import SaeBenchScorer
+from autolabel.store.connection import Database
+from autolabel.store.dictionary import load_dictionary
 from autolabel.store.run_store import RunStore
 
 DEFAULT_SCORERS: tuple[ScorerName, ...] = ("detection", "fuzzing", "embedding", "likelihood", "rule")
 """Scorers that run when none is named, where the models at hand allow them."""
+INQUIRIES: tuple[ScorerName, ...] = ("generation", "fade", "saebench")
+"""Scorers that ask questions of their own in place of the exam; they run only when named."""
+_ASK_THE_SUBJECT = ("generation", "fade")
 
 
 @runtime_checkable
@@ -53,6 +63,8 @@ class Models:
     """Judges them; often the same."""
     likelihood: LikelihoodModel | None = None
     embedder: Embedder | None = None
+    subject: OpenSubject | None = None
+    """Opens the model whose features are labelled, for scorers that ask it; None where there is none."""
 
     @property
     def remote(self) -> list[Remote]:
@@ -82,7 +94,8 @@ def load_models(settings: Settings, store: RunStore) -> Models:
 
         name = local.embedding_model.removeprefix("part:")
         embedder = SentenceEncoder.load(locate(local.embedding_model), name=name)
-    return Models(chat, judge, likelihood, embedder)
+    opened = partial(load_subject, settings, store.database) if settings.subject is not None and settings.saes else None
+    return Models(chat, judge, likelihood, embedder, opened)
 
 
 def make_labelers(settings: Settings, models: Models) -> list[Labeler]:
@@ -121,6 +134,9 @@ def make_scorers(settings: Settings, models: Models, answer_mode: AnswerMode) ->
     wanted = DEFAULT_SCORERS if settings.score.scorers is None else by_name
     chooser = [settings.label.chooser] if settings.label.chooser else []
     for name in dict.fromkeys([*wanted, *chooser]):
+        if name in INQUIRIES:
+            _require_what_it_asks(name, models, name in chooser)
+            continue
         scorer = _scorer(name, settings, models, answer_mode)
         if scorer is not None:
             made.append(scorer)
@@ -146,3 +162,41 @@ def _scorer(name: ScorerName, settings: Settings, models: Models, answer_mode: A
     if name not in ("detection", "fuzzing") or models.judge is None or settings.judge_llm is None:
         return None
     return JudgeScorer(name, models.judge, answer_mode, settings.judge_llm.tiles_per_prompt, settings.seed)
+
+
+def make_inquiries(settings: Settings, models: Models, database: Database, evidence_set_id: str) -> list[Inquiry]:
+    """The inquiries that the settings name, about features of an evidence set. The subject model is opened when it is first asked.
+
+    Raises:
+        ConfigError: what one of them asks is missing.
+    """
+    wanted = [name for name in dict.fromkeys(settings.score.scorers or []) if name in INQUIRIES]
+    return [_inquiry(name, settings, models, database, evidence_set_id) for name in wanted]
+
+
+def _inquiry(name: ScorerName, settings: Settings, models: Models, database: Database, evidence_set_id: str) -> Inquiry:
+    judge = _require_what_it_asks(name, models, chooses=False)
+    if name == "saebench" or models.subject is None:
+        return SaeBenchScorer(judge, settings.seed)
+    subject = LazySubject(partial(models.subject, evidence_set_id))
+    if name == "fade":
+        return FadeScorer(judge, subject, settings.seed)
+    known = load_dictionary(database, evidence_set_id)
+    return GenerationScorer(judge, subject, Dictionary(known.alive, known.thresholds), settings.seed)
+
+
+def _require_what_it_asks(name: ScorerName, models: Models, chooses: bool) -> ChatModel:
+    """The LLM that an inquiry asks."""
+    if chooses:
+        raise ConfigError(
+            f"[label] chooser = '{name}' asks questions of its own in place of the exam, and cannot choose; take one of "
+            f"{', '.join(DEFAULT_SCORERS)}"
+        )
+    if models.judge is None:
+        raise ConfigError(f"the scorer '{name}' needs [llm] to be set")
+    if name in _ASK_THE_SUBJECT and models.subject is None:
+        raise ConfigError(
+            f"the scorer '{name}' runs texts through the subject model: it needs [subject] and [sae] to be set, and has nothing to run "
+            "where evidence comes from files with activations"
+        )
+    return models.judge

@@ -9,6 +9,7 @@ from autolabel.asking import together
 from autolabel.calibration import load_calibration_items
 from autolabel.config import Settings
 from autolabel.pipeline.flow import work_through
+from autolabel.pipeline.inquiring import inquire_all
 from autolabel.pipeline.judges import calibrate, calibration_id
 from autolabel.pipeline.labeling import choose, choosing_scorer, propose
 from autolabel.pipeline.models import Models, Remote, make_labelers, make_scorers
@@ -147,6 +148,7 @@ class ModelStages:
             partial(workspace.load, split="test", co_firing_above=CO_FIRING_JACCARD if n_nulls else None),
             score,
         )
+        await inquire_all(self._settings, workspace, self._models, self._each, self._is_fit)
 
     async def _each(
         self,
