@@ -41,8 +41,8 @@ def forget_failures(db: Database, evidence_set_id: str, features: Sequence[int])
     - choices made by runs whose verdict is failed;
     - predictions: an exam's answers under one label, by one scorer with one configuration, all of them when any of them is not ok. They
       are made together, and those that were good come back from the kept replies;
-    - scores: all of a feature's test scores when any of its test predictions goes, because scores compare labels on common tiles, and
-      those without a value because of a fault in the program;
+    - scores: all of a feature's test scores when any of its test predictions goes, because scores compare labels on common tiles;
+      those without a value because of a fault in the program; and those by scorers that have texts written, where none were;
     - kept replies that could not be used, with their kept bodies, of the same features and stages. Without this the same question
       would find the same useless answer.
 
@@ -74,12 +74,14 @@ def _delete(connection: duckdb.DuckDBPyConnection, table: str, condition: str) -
 
 _SELECTED = "(evidence_set_id, feature_index) IN (FROM selected)"
 _FAILED_LABEL = "status <> 'ok' AND origin IN ('run', 'baseline')"
+_UNWRITTEN = f"{_SELECTED} AND scorer IN ('generation', 'fade') AND value IS NULL AND n_failed > 0"
 _SHEET = "evidence_set_id, feature_index, label_id, scorer, config_hash, split"
 _SHEETS = f"CREATE TEMP TABLE failed_sheets AS SELECT DISTINCT {_SHEET} FROM predictions WHERE status <> 'ok' AND {_SELECTED}"
 _STAGES = f"""
 CREATE TEMP TABLE failed_stages AS
 SELECT feature_index, 'label' AS stage FROM labels WHERE {_SELECTED} AND {_FAILED_LABEL}
 UNION SELECT feature_index, CASE split WHEN 'validation' THEN 'validate' ELSE 'score' END FROM failed_sheets
+UNION SELECT feature_index, 'score' FROM scores WHERE {_UNWRITTEN}
 """
 _REPLIES = """
 CREATE TEMP TABLE useless_replies AS
@@ -91,5 +93,6 @@ _SCORES = f"""
 {_SELECTED} AND split = 'test' AND (
     feature_index IN (SELECT feature_index FROM failed_sheets WHERE split = 'test')
     OR (value IS NULL AND starts_with(reason, '{UNEXPECTED}'))
+    OR ({_UNWRITTEN})
 )
 """

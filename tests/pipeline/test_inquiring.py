@@ -144,11 +144,14 @@ def test_a_second_run_asks_nothing_and_loads_no_model(built: Path, inquired: Pat
     before = one(inquired, "SELECT count(*) FROM scores")
     server = world.Server(answer)
 
-    def refuses(evidence_set_id: str) -> Subject:
-        raise AssertionError("the model was loaded")
+    opened: list[str] = []
 
-    run(world.settings(built, inquired, score=ALL_THREE), server, refuses)
-    assert (server.answered, one(inquired, "SELECT count(*) FROM scores")) == ([], before)
+    def notes(evidence_set_id: str) -> Subject:
+        opened.append(evidence_set_id)
+        raise AssertionError("the model was opened")
+
+    run(world.settings(built, inquired, score=ALL_THREE), server, notes)
+    assert (server.answered, opened, one(inquired, "SELECT count(*) FROM scores")) == ([], [], before)
 
 
 def test_a_lost_score_is_asked_for_again_and_comes_out_the_same(built: Path, inquired: Path) -> None:
@@ -175,6 +178,17 @@ def test_replies_that_cannot_be_used_are_failures_and_no_zeros(built: Path, fini
     assert len(found) == 4
     assert {(value, n_failed) for value, n_failed, _ in found} == {(None, 6)}
     assert all(reason.startswith("no texts were written") for *_, reason in found)
+
+
+def test_a_refusal_is_asked_about_again_when_told_to(built: Path, finished: Path) -> None:
+    own = settings(built, finished, "generation", features="0-1")
+    run(own, world.Server(lambda prompt: "I'm sorry, I can't help with that." if "different texts." in prompt else answer(prompt)))
+    assert one(finished, "SELECT count(*) FROM scores WHERE scorer = 'generation' AND value IS NOT NULL") == 0
+    server = world.Server(answer)
+    run(own, server)
+    assert server.answered == [], "a failure is kept"
+    run(own, server, retry_failed=True)
+    assert one(finished, "SELECT count(*) FROM scores WHERE scorer = 'generation' AND value IS NOT NULL") == 4
 
 
 def test_a_fault_in_one_question_is_a_row_that_says_so(built: Path, finished: Path) -> None:
