@@ -62,7 +62,7 @@ def train_sae(
         name=settings.name,
         format=native.FORMAT,
         subject_model=subject.name,
-        config=_provenance(settings, counts, limit),
+        config=_provenance(settings, counts, limit) | subject.weights_record,
     )
     native.save(folder, coder)
     test_documents = (document for document in documents if document.split == "test")

@@ -160,7 +160,49 @@ def test_training_sizes_must_fit() -> None:
         validated({**content, "training": {"hookpoint": "layers.0", "buffer_tokens": 64}}, TrainSettings, "t")
 
 
-@pytest.mark.parametrize("name", ["demo-sae.toml"])
+def test_a_permutation_has_the_seed_of_the_run_unless_it_names_one(write: Any) -> None:
+    def seed(text: str, overrides: dict[str, Any] | None = None) -> int | None:
+        return read_settings(write(text), Settings, overrides).subject_or_refuse.permutation_seed
+
+    permuted = MINIMAL.replace('model = "tiny"', 'model = "tiny"\nweights = "permuted"')
+    assert seed(MINIMAL) is None
+    assert seed(permuted) == 0
+    assert seed("seed = 7\n" + permuted) == 7
+    assert seed(permuted, {"seed": 9}) == 9
+    assert seed("seed = 7\n" + permuted.replace("[sae]", "permutation_seed = 3\n[sae]")) == 3
+    training = {"name": "a", "seed": 4, "corpus": {"sources": [{"path": "x"}]}, "training": {"hookpoint": "layers.0"}}
+    assert validated(training | {"subject": {"model": "m"}}, TrainSettings, "t").subject.permutation_seed is None
+    assert (
+        validated(training | {"subject": {"model": "m", "weights": "permuted"}}, TrainSettings, "t").subject.permutation_seed == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("addition", "said"),
+    [
+        ("weights = 'random'", "subject.weights = 'random': input should be 'as_they_are' or 'permuted'"),
+        (
+            "weights = 'permuted'\nquantization = '8bit'",
+            "needs the whole model on one device; leave out quantization and device_map",
+        ),
+        ("weights = 'permuted'\ndevice_map = 'auto'", "needs the whole model on one device; leave out quantization and device_map"),
+        ("permutation_seed = 3", 'permutation_seed = 3 is for weights = "permuted" only'),
+        ("weights = 'permuted'\npermutation_seed = -3", "subject.permutation_seed = -3: input should be greater"),
+    ],
+)
+def test_what_cannot_be_permuted_is_refused(write: Any, addition: str, said: str) -> None:
+    assert said in refused(write(MINIMAL.replace('model = "tiny"', f'model = "tiny"\n{addition}')))
+
+
+def test_the_control_of_the_demo_sae_differs_in_its_weights_alone() -> None:
+    folder = Path(__file__).parent.parent / "data"
+    real, control = (read_settings(folder / f"{name}.toml", TrainSettings) for name in ("demo-sae", "demo-sae-permuted"))
+    assert control.subject.weights == "permuted"
+    plain = control.subject.model_copy(update={"weights": "as_they_are", "permutation_seed": None})
+    assert control.model_copy(update={"name": real.name, "subject": plain}) == real
+
+
+@pytest.mark.parametrize("name", ["demo-sae.toml", "demo-sae-permuted.toml"])
 def test_shipped_settings_are_valid(name: str) -> None:
     path = Path(__file__).parent.parent / "data" / name
     assert read_settings(path, TrainSettings).training.architecture in ("topk", "l1")

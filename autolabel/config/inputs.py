@@ -21,6 +21,10 @@ class SubjectSettings(Section):
     """Spread a model that is too big for one GPU over all there are (and the memory of the machine), through accelerate."""
     quantization: Literal["8bit", "4bit"] | None = None
     """Load the weights in 8 or 4 bits, through bitsandbytes; activations change a little, so evidence says so."""
+    weights: Literal["as_they_are", "permuted"] = "as_they_are"
+    """`permuted`: a control, the model with the entries of each weight matrix of its blocks in another order; `docs/controls.md`."""
+    permutation_seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    """What order `permuted` puts them in; the run's seed when absent."""
     context_tokens: Annotated[int, Field(ge=65, le=8192)] = 256
     """Tokens of a context, its first (BOS) token included."""
     batch_contexts: Annotated[int, Field(ge=1)] = 8
@@ -33,6 +37,20 @@ class SubjectSettings(Section):
                 f'device_map = "{self.device_map}" chooses the devices; leave out device = "{self.device}" or device_map'
             )
         return self
+
+    @model_validator(mode="after")
+    def _whole_weights_to_permute(self) -> "SubjectSettings":
+        if self.weights == "permuted" and (self.quantization is not None or self.device_map is not None):
+            raise ValueError('weights = "permuted" needs the whole model on one device; leave out quantization and device_map')
+        if self.weights != "permuted" and self.permutation_seed is not None:
+            raise ValueError(f'permutation_seed = {self.permutation_seed} is for weights = "permuted" only')
+        return self
+
+    def seeded(self, seed: int) -> Self:
+        """These settings in which a permutation that names no seed has the run's."""
+        if self.weights != "permuted" or self.permutation_seed is not None:
+            return self
+        return self.model_copy(update={"permutation_seed": seed})
 
 
 class SaeSettings(Section):

@@ -51,6 +51,11 @@ class Settings(Section):
             raise PydanticKnownError("missing")
         return value
 
+    @field_validator("subject", mode="after")
+    @classmethod
+    def _permuted_by_this_run(cls, value: SubjectSettings | None, info: ValidationInfo) -> SubjectSettings | None:
+        return value and value.seeded(info.data.get("seed", 0))
+
     @model_validator(mode="after")
     def _rare_features_are_looked_for_here(self) -> "Settings":
         if self.evidence.target_rare and self.engine.kind == "ray":
@@ -122,3 +127,8 @@ class TrainSettings(Section):
     subject: SubjectSettings
     corpus: CorpusSettings
     training: TrainingSettings
+
+    @field_validator("subject", mode="after")
+    @classmethod
+    def _permuted_by_this_run(cls, value: SubjectSettings, info: ValidationInfo) -> SubjectSettings:
+        return value.seeded(info.data.get("seed", 0))

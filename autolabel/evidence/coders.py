@@ -13,7 +13,7 @@ def open_coder(settings: SaeSettings, subject: Subject) -> Coder:
     """The coder that the settings name.
 
     Raises:
-        DataError: its files cannot be used, or the model has no such place.
+        DataError: its files cannot be used, the model has no such place, or one is a control and the other is not.
     """
     if settings.kind == "neurons":
         point = subject.resolve(settings.hookpoint or "")
@@ -23,7 +23,9 @@ def open_coder(settings: SaeSettings, subject: Subject) -> Coder:
                 'projection, for example "layers.3.mlp.down_proj:input"'
             )
         return NeuronCoder.of_module(subject.module_at(str(point)), str(point), subject.name, settings.k)
-    return load_sae(settings.path, settings.hookpoint, settings.subfolder, settings.hookpoint_out).to(subject.device)
+    coder = load_sae(settings.path, settings.hookpoint, settings.subfolder, settings.hookpoint_out)
+    subject.require_weights_of(coder.config, f"the SAE '{coder.name}'")
+    return coder.to(subject.device)
 
 
 def kind_of(coder: Coder) -> Literal["sae", "transcoder", "neurons"]:

@@ -212,6 +212,7 @@ class Collection:
         evidence_set = {
             **set_row(one.evidence_set_id, one.sae_id, corpus["corpus_id"], self._collection(one.coder), collector, found),
             **gate_columns(one.gate, one.forced),
+            "control": self._subject.control,
             "parent_evidence_set_id": None if self._parent is None else self._parent.identity,
         }
         return Evidence(sae_row(one.sae_id, one.coder, self._subject.name), corpus, evidence_set, files)

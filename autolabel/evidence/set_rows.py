@@ -47,7 +47,7 @@ def corpus_row(settings: Settings, totals: dict[str, Any], collector: Collector,
 def set_row(
     evidence_set_id: str, sae_id: str, corpus_id: str, collection: dict[str, Any], collector: Collector, found: str
 ) -> dict[str, Any]:
-    """The row of `evidence_sets`, without what a load gate measured."""
+    """The row of `evidence_sets` for a model that is no control, without what a load gate measured."""
     counts = collector.counts
     return {
         "evidence_set_id": evidence_set_id,

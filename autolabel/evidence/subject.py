@@ -1,7 +1,7 @@
 """The subject model: text in, dense activations of any places in it out, and not a layer more than needed."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
@@ -17,16 +17,26 @@ from autolabel.errors import DataError
 from autolabel.evidence.capture import capture
 from autolabel.evidence.corpus import Context
 from autolabel.evidence.hooks import Hookpoint, in_other_layers, in_same_layer, reads_text, resolve
+from autolabel.evidence.permuting import CONTROL, permute_blocks
 from autolabel.evidence.placement import device_of, dtype_of, input_device, loading_arguments, number_format, placed
 from autolabel.hashing import content_id
 from autolabel.parts import locate
+
+WEIGHTS_KEY = "subject_weights"
+"""Under which an SAE's record says that the model it was trained on had its weights permuted."""
 
 
 class Subject:
     """A causal language model of which the activations at some hookpoints are read."""
 
     def __init__(
-        self, model: torch.nn.Module, tokenizer: object, name: str, device: torch.device, number_format: str | None = None
+        self,
+        model: torch.nn.Module,
+        tokenizer: object,
+        name: str,
+        device: torch.device,
+        number_format: str | None = None,
+        permutation_seed: int | None = None,
     ) -> None:
         self._model = model
         self._tokenizer: object = tokenizer
@@ -35,6 +45,8 @@ class Subject:
         """Where token ids go; what a hookpoint yields lies where the module runs, which differs when several devices share a model."""
         self.number_format = number_format or str(next(model.parameters()).dtype).removeprefix("torch.")
         """Number format of the forward pass, and of the weights where that differs: `bfloat16`, `bfloat16, 8bit`."""
+        self.permutation_seed = permutation_seed
+        """What order the weights of the blocks are in; None as they were trained."""
         first_token = getattr(tokenizer, "bos_token_id", None)
         if first_token is None:
             first_token = getattr(tokenizer, "eos_token_id", None)
@@ -45,10 +57,10 @@ class Subject:
 
     @classmethod
     def load(cls, settings: SubjectSettings) -> "Subject":
-        """Load a subject model from a folder or by hub name.
+        """Load a subject model from a folder or by hub name; as a control, with its weights permuted.
 
         Raises:
-            DataError: it cannot be loaded, with the reason in one line.
+            DataError: it cannot be loaded, with the reason in one line, or its weights cannot be permuted.
         """
         where = locate(settings.model)
         try:
@@ -59,6 +71,7 @@ class Subject:
                 tokenizer = AutoTokenizer.from_pretrained(where)
                 model = AutoModelForCausalLM.from_pretrained(where, **arguments)
             model = placed(model, arguments, device).eval()
+            name = _prepared(model, settings)
             device = input_device(model, device)
         except DataError:
             raise
@@ -69,7 +82,7 @@ class Subject:
             raise DataError(
                 f"the tokenizer of '{settings.model}' cannot tell which characters a token covers; a fast one is needed"
             )
-        return cls(model, tokenizer, settings.model.removeprefix("part:"), device, number_format(settings, dtype))
+        return cls(model, tokenizer, name, device, number_format(settings, dtype), settings.permutation_seed)
 
     @property
     def language_model(self) -> torch.nn.Module:
@@ -83,10 +96,36 @@ class Subject:
 
     @property
     def identity(self) -> str:
-        """Hash of the model's name and architecture, the same on any machine."""
+        """Hash of the model's name and architecture, and of how its weights are permuted if they are; the same on any machine."""
         config = self._config.to_dict()
         kept = ("model_type", "hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
-        return content_id("subject", [self.name.rstrip("/").rsplit("/", 1)[-1], {key: config.get(key) for key in kept}])
+        permuted = [] if self.permutation_seed is None else [self.permutation_seed]
+        return content_id("subject", [self.name.rstrip("/").rsplit("/", 1)[-1], {key: config.get(key) for key in kept}, *permuted])
+
+    @property
+    def control(self) -> str | None:
+        """What evidence from this model is a control for; None when it is the model that is meant."""
+        return None if self.permutation_seed is None else CONTROL
+
+    @property
+    def weights_record(self) -> dict[str, Any]:
+        """What files made from this model say of its weights: nothing unless they are permuted."""
+        return {} if self.permutation_seed is None else {WEIGHTS_KEY: "permuted", "permutation_seed": self.permutation_seed}
+
+    def require_weights_of(self, record: Mapping[str, Any], what: str) -> None:
+        """Refuse `what`, made from a model of which files say `record`, where this model's weights are not in that order.
+
+        Raises:
+            DataError: one is permuted and the other is not, or they are permuted differently.
+        """
+        keys = (WEIGHTS_KEY, "permutation_seed")
+        made, here = ([found.get(key) for key in keys] for found in (record, self.weights_record))
+        if made != here:
+            said, own = (f"weights permuted by seed {seed}" if kind else "weights as they are" for kind, seed in (made, here))
+            raise DataError(
+                f"{what} was made from a model with {said}, and this run's has {own}; a control needs an SAE of its own: "
+                "`autolabel train` with the same [subject] makes one (docs/controls.md)"
+            )
 
     def hookpoints(self) -> list[str]:
         """Names of the modules whose output can be read: every decoder layer and its direct parts."""
@@ -212,6 +251,17 @@ class Subject:
         raise DataError(
             f"'{self.name}' has no module '{hookpoint}'; {known}" + (f" and within each {', '.join(parts)}" if parts else "")
         )
+
+
+def _prepared(model: torch.nn.Module, settings: SubjectSettings) -> str:
+    """Permute the weights if the settings say so; what the model is then called."""
+    name = settings.model.removeprefix("part:")
+    if settings.weights != "permuted":
+        return name
+    if settings.permutation_seed is None:
+        raise DataError('weights = "permuted" needs a seed here; give permutation_seed, or settings of a run, whose seed counts')
+    permute_blocks(model, settings.permutation_seed)
+    return f"{name} with permuted weights"
 
 
 @contextmanager

@@ -63,6 +63,20 @@ def test_no_test_document_is_ever_trained_on(model: Path, tmp_path: Path, monkey
     assert sae.config["sources"]["texts"]["documents"] == len(everything)
 
 
+def test_an_sae_of_a_permuted_model_is_trained_and_measured_on_it(model: Path, tmp_path: Path) -> None:
+    given = content(tmp_path, model)
+    given["subject"]["weights"] = "permuted"
+    settings = validated(given, TrainSettings, "test")
+    gate = train_sae(settings, tmp_path / "permuted", lambda report: None)
+    plain = train_sae(validated(content(tmp_path, model), TrainSettings, "test"), tmp_path / "plain", lambda report: None)
+    sae, real = load_sae(str(tmp_path / "permuted")), load_sae(str(tmp_path / "plain"))
+    assert gate.fvu < 0.8
+    assert gate.fvu != plain.fvu
+    assert (sae.config["subject_weights"], sae.config["permutation_seed"]) == ("permuted", 0)
+    assert sae.subject_model == f"{real.subject_model} with permuted weights"
+    assert "subject_weights" not in real.config
+
+
 def test_too_little_text_is_refused_in_words(model: Path, tmp_path: Path) -> None:
     settings = validated(content(tmp_path, model, batch_tokens=16_000, buffer_tokens=32_000), TrainSettings, "test")
     with pytest.raises(DataError, match=r"the text yields \d+ activations, fewer than one batch of 16000; add text or lower"):
