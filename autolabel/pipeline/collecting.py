@@ -41,7 +41,8 @@ def collect(settings: Settings, store: RunStore, watcher: Watcher, force: bool, 
     """
     folder = collections_folder(store.database.path)
     known = evidence_sets(store.database)
-    parent = None if extend is None else _named(extend, known, store)
+    is_control = settings.subject is not None and settings.subject.weights != "as_they_are"
+    parent = None if extend is None else _named(extend, known, store, is_control)
     if settings.source is not None:
         return _from_files(settings, store, watcher, folder, parent)
     try:
@@ -95,9 +96,9 @@ def _keep(evidence: Evidence, settings: Settings, store: RunStore, watcher: Watc
         shutil.rmtree(folder / evidence_set_id, ignore_errors=True)
 
 
-def _named(extend: str, known: set[str], store: RunStore) -> str:
+def _named(extend: str, known: set[str], store: RunStore, is_control: bool) -> str:
     if extend == "latest":
-        return latest_evidence_set(store.database)
+        return latest_evidence_set(store.database, controls=is_control)
     found = [evidence_set_id for evidence_set_id in known if evidence_set_id.startswith(extend)]
     if len(found) != 1:
         some = ", ".join(sorted(one[:12] for one in known)) or "none"

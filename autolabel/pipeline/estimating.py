@@ -123,13 +123,14 @@ def _tokenizer(llm: LlmSettings) -> Counter | None:
 def evidence_at_hand(settings: Settings, database: Database) -> str:
     """The evidence set that `label` and `score` would work on, found without loading an SAE or a model.
 
-    It is the newest that was collected with the same SAE and subject model in the settings, or the only one there is. That the SAE's
-    files were not changed since is taken on trust; a run looks.
+    It is the newest that was collected with the same SAE and subject model in the settings, or the only one there is; for a model whose
+    weights are permuted, among controls alone. That the SAE's files were not changed since is taken on trust; a run looks.
 
     Raises:
         ConfigError: there is none, or there are several SAEs and none was collected with these settings.
     """
-    sets = collected_sets(database)
+    is_control = settings.subject is not None and settings.subject.weights != "as_they_are"
+    sets = [one for one in collected_sets(database) if (one.control is not None) == is_control]
     wanted = _names(settings.model_dump(mode="json"))
     named = [found for found, sae in _by_sae(sets) if _names({**found.config, "sae": sae}) == wanted]
     if named or len(sets) == 1:
@@ -161,4 +162,5 @@ def _described(settings: Settings) -> str:
 
 
 def _names(config: dict[str, Any]) -> list[Any]:
-    return [config.get("sae"), (config.get("subject") or {}).get("model"), config.get("source")]
+    subject = config.get("subject") or {}
+    return [config.get("sae"), subject.get("model"), subject.get("permutation_seed"), config.get("source")]

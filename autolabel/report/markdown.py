@@ -28,6 +28,7 @@ def _summary(contents: Contents) -> list[str]:
         "`label_score` says how well a label predicts, on held-out test tiles, where its feature fires: 0 is chance, 1 is perfect. "
         "Nulls are labels of other features on the same tiles. Brackets hold 95% intervals.",
         "",
+        *_control(evidence),
         f"- Features: {len(contents.labels):,} ({summary.n_alive:,} alive); {counts}",
         *(f"- {_headline(headline, summary.n_alive)}" for headline in summary.headlines),
         *([] if summary.headlines else ["- No label has a score yet."]),
@@ -39,6 +40,13 @@ def _summary(contents: Contents) -> list[str]:
         f"by the subject model: {evidence['unseen_by_subject']}",
         f"- Spent: {money(summary.cost_usd)}, {count(summary.llm_tokens, 'LLM token')}",
     ]
+
+
+def _control(evidence: Row) -> list[str]:
+    if evidence["control"] is None:
+        return []
+    said = "the weights of the model's blocks are in random order, so these scores say what labels get where nothing was learnt"
+    return [f"**This is a control ({text(evidence['control'].replace('_', ' '))}): {said}.**", ""]
 
 
 def _headline(headline: Headline, n_alive: int) -> str:

@@ -30,12 +30,12 @@ def rows(db: Database, sql: str, **parameters: Any) -> list[Row]:
 
 
 def current_sets(db: Database) -> list[Row]:
-    """The newest evidence set of each SAE, with its SAE and its text."""
+    """The newest evidence set of each SAE, with its SAE and its text; controls last, with their kind in `control`."""
     return rows(db, _SETS)
 
 
 def chosen_set(db: Database, sae: str | None) -> Row:
-    """The evidence set to show: of the SAE with this name, id or start of an id, or the only one there is.
+    """The evidence set to show: of the SAE with this name, id or start of an id, or the only one there is that is no control.
 
     Raises:
         StoreError: the database holds no evidence.
@@ -44,26 +44,25 @@ def chosen_set(db: Database, sae: str | None) -> Row:
     sets = current_sets(db)
     if not sets:
         raise StoreError(f"{db.path} holds no evidence; collect some with `autolabel collect CONFIG.toml --db {db.path}`")
-    fitting = [row for row in sets if sae is None or sae == row["sae_name"] or row["sae_id"].startswith(sae)]
+    meant = [row for row in sets if row["control"] is None] or sets
+    fitting = meant if sae is None else [row for row in sets if sae == row["sae_name"] or row["sae_id"].startswith(sae)]
     if len(fitting) != 1:
         known = ", ".join(f"{row['sae_id'][:12]} ({row['sae_name']})" for row in sets)
-        given = f"--sae {sae!r} fits {len(fitting)} SAEs" if sae is not None else f"{db.path} holds {len(sets)} SAEs"
+        given = f"--sae {sae!r} fits {len(fitting)} SAEs" if sae is not None else f"{db.path} holds {len(fitting)} SAEs"
         raise ConfigError(f"{given}; pass --sae with one of: {known}")
     return fitting[0]
 
 
 def feature_labels(db: Database, evidence_set_id: str) -> list[Row]:
-    """The view `feature_labels` for one evidence set, by feature."""
-    return rows(db, "SELECT * FROM feature_labels WHERE evidence_set_id = $id ORDER BY feature_index", id=evidence_set_id)
+    """The view `feature_labels` for one evidence set, by feature; of a control `control_labels`, NULL in the columns it lacks."""
+    return rows(db, f"SELECT * FROM {_LABELS} WHERE evidence_set_id = $id ORDER BY feature_index", id=evidence_set_id)
 
 
 def feature_labels_table(db: Database, evidence_set_id: str | None) -> pa.Table:
-    """The view `feature_labels` of one evidence set, or of all, as Arrow."""
-    return table(
-        db,
-        "SELECT * FROM feature_labels WHERE $id::VARCHAR IS NULL OR evidence_set_id = $id ORDER BY sae_id, feature_index",
-        id=evidence_set_id,
-    )
+    """The view `feature_labels` of one evidence set, a control included, or of all that are no controls, as Arrow."""
+    if evidence_set_id is None:
+        return table(db, "SELECT * FROM feature_labels ORDER BY sae_id, feature_index")
+    return table(db, f"SELECT * FROM {_LABELS} WHERE evidence_set_id = $id ORDER BY feature_index", id=evidence_set_id)
 
 
 def feature_facts(db: Database, evidence_set_id: str, features: Sequence[int]) -> dict[int, Row]:
@@ -132,11 +131,15 @@ def _grouped(found: list[Row]) -> dict[int, list[Row]]:
 _SETS = """
 SELECT e.*, s.name AS sae_name, s.kind, s.format, s.subject_model, s.hookpoint_in, s.architecture, s.d_model, s.d_sae,
     k.name AS corpus_name, k.n_documents, k.n_source_documents, k.unseen_by_labeler, k.unseen_by_sae, k.unseen_by_subject
-FROM current_evidence_sets e
+FROM (
+    FROM evidence_sets QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY created_utc DESC, evidence_set_id DESC) = 1
+) e
 JOIN saes s USING (sae_id)
 JOIN corpora k USING (corpus_id)
-ORDER BY s.name, e.sae_id
+ORDER BY e.control IS NOT NULL, s.name, e.sae_id
 """
+
+_LABELS = "(FROM feature_labels UNION ALL BY NAME SELECT * EXCLUDE (control) FROM control_labels)"
 
 _FACTS = """
 SELECT * EXCLUDE (histogram) FROM features

@@ -40,8 +40,12 @@ def _print_set(out: Console, db: Database, evidence: Row) -> None:
     labels = reading.feature_labels(db, evidence["evidence_set_id"])
     counts = {status: sum(row["status"] == status for row in labels) for status in STATUSES}
     scored = [row for row in labels if row["label_score"] is not None]
+    control = f", a control ({evidence['control'].replace('_', ' ')})" if evidence["control"] else ""
     out.print(
-        Text(f"{visible(evidence['sae_name'])} ({evidence['sae_id'][:12]}) over {visible(evidence['corpus_name'])}", style="bold")
+        Text(
+            f"{visible(evidence['sae_name'])} ({evidence['sae_id'][:12]}) over {visible(evidence['corpus_name'])}{control}",
+            style="bold",
+        )
     )
     n_alive = sum(row["evidence_status"] in ("alive", "dense") for row in labels)
     out.print(

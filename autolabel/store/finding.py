@@ -14,13 +14,15 @@ class CollectedSet:
     evidence_set_id: str
     sae_id: str
     config: dict[str, Any]
+    control: str | None = None
 
 
 def collected_sets(db: Database) -> list[CollectedSet]:
-    """Every SAE's newest evidence set that is no control, newest first."""
+    """Every SAE's newest evidence set, those of controls included, newest first."""
     with db.read() as connection:
         rows = connection.execute(
-            "SELECT e.evidence_set_id, e.sae_id, r.config FROM current_evidence_sets e LEFT JOIN runs r USING (run_id) "
+            "SELECT e.evidence_set_id, e.sae_id, r.config, e.control FROM evidence_sets e LEFT JOIN runs r USING (run_id) "
+            "QUALIFY row_number() OVER (PARTITION BY e.sae_id ORDER BY e.created_utc DESC, e.evidence_set_id DESC) = 1 "
             "ORDER BY e.created_utc DESC, e.evidence_set_id DESC"
         ).fetchall()
-    return [CollectedSet(set_id, sae_id, json.loads(config) if config else {}) for set_id, sae_id, config in rows]
+    return [CollectedSet(set_id, sae_id, json.loads(config or "{}"), control) for set_id, sae_id, config, control in rows]

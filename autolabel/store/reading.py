@@ -53,13 +53,14 @@ class Calibration:
     verdict: Literal["admitted", "judge_unfit"]
 
 
-def latest_evidence_set(db: Database, sae_id: str | None = None) -> str:
-    """The newest evidence set that is not a control, of one SAE or of all."""
+def latest_evidence_set(db: Database, sae_id: str | None = None, *, controls: bool = False) -> str:
+    """The newest evidence set of one SAE, a control included, since its SAE is named; or of all SAEs, of controls alone or of others."""
     with db.read() as connection:
         row = connection.execute(
-            "SELECT evidence_set_id FROM current_evidence_sets WHERE $sae_id IS NULL OR sae_id = $sae_id "
+            "SELECT evidence_set_id FROM evidence_sets "
+            "WHERE CASE WHEN $sae_id IS NULL THEN (control IS NOT NULL) = $controls ELSE sae_id = $sae_id END "
             "ORDER BY created_utc DESC, evidence_set_id DESC LIMIT 1",
-            {"sae_id": sae_id},
+            {"sae_id": sae_id, "controls": controls},
         ).fetchone()
     if row is None:
         of_sae = f" for SAE {sae_id}" if sae_id else ""

@@ -86,7 +86,9 @@ def _named(features: str, d_sae: int) -> list[int]:
 
 def _matching(db: Database, evidence_set_id: str, where: str) -> set[int]:
     require_one_expression(where)
-    restricted = "(SELECT * FROM feature_labels WHERE evidence_set_id = $evidence_set_id)"
+    restricted = (
+        "(SELECT * FROM (FROM feature_labels UNION ALL BY NAME FROM control_labels) WHERE evidence_set_id = $evidence_set_id)"
+    )
     # The condition's own line keeps a trailing comment from swallowing the parenthesis.
     sql = f"SELECT feature_index FROM {restricted} AS feature_labels WHERE (\n{where}\n)"
     result = query(db.path, sql, params={"evidence_set_id": evidence_set_id}, max_rows=2**31)

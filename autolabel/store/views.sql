@@ -257,3 +257,99 @@ LEFT JOIN labels l ON l.label_id = i.label_id
 ORDER BY i.audit_id, i.item_number, a.rater;
 COMMENT ON VIEW audit_results IS 'item of an audit and rater, with the verdict in force';
 COMMENT ON COLUMN audit_results.failed IS 'the rater says that the label is not right; NULL where the rater cannot tell';
+
+-- What feature_labels says, in as many columns as a comparison needs, of evidence from models whose weights were permuted (docs/controls.md).
+CREATE OR REPLACE VIEW control_labels AS
+WITH sets AS (
+    SELECT * FROM evidence_sets WHERE control IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY sae_id ORDER BY created_utc DESC, evidence_set_id DESC) = 1
+), decisions AS (
+    SELECT c.*, l.text, l.method, l.model_served, h.scorer AS head_scorer, h.judge AS head_judge, h.config_hash AS head_config, h.answer_mode AS head_mode
+    FROM current_choices c
+    JOIN sets e USING (evidence_set_id, sae_id)
+    LEFT JOIN labels l ON l.label_id = c.label_id
+    LEFT JOIN headline_scorers h ON h.run_id = c.run_id AND h.evidence_set_id = c.evidence_set_id
+), headline_rows AS (
+    SELECT s.* FROM decisions d
+    JOIN scores s ON s.label_id = d.label_id AND s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
+        AND s.scorer = d.head_scorer AND s.judge = d.head_judge AND s.config_hash = d.head_config AND s.answer_mode = d.head_mode
+    WHERE s.split = 'test' AND NOT s.is_null AND s.part IS NULL
+    QUALIFY row_number() OVER (PARTITION BY s.evidence_set_id, s.feature_index, s.metric ORDER BY s.created_utc DESC, s.score_id) = 1
+), headline AS (
+    SELECT
+        evidence_set_id, feature_index,
+        max(reason) FILTER (metric = 'label_score') AS reason,
+        max(value) FILTER (metric = 'label_score') AS label_score, max(low) FILTER (metric = 'label_score') AS label_score_low, max(high) FILTER (metric = 'label_score') AS label_score_high,
+        max(value) FILTER (metric = 'lift_null') AS lift_null, max(low) FILTER (metric = 'lift_null') AS lift_null_low, max(high) FILTER (metric = 'lift_null') AS lift_null_high,
+        max(value) FILTER (metric = 'beyond_token') AS beyond_token, max(low) FILTER (metric = 'beyond_token') AS beyond_token_low, max(high) FILTER (metric = 'beyond_token') AS beyond_token_high
+    FROM headline_rows GROUP BY ALL
+), nulls AS (
+    SELECT d.evidence_set_id, d.feature_index, avg(s.value) AS null_score, count(s.value) AS n_nulls
+    FROM decisions d
+    JOIN scores s ON s.evidence_set_id = d.evidence_set_id AND s.feature_index = d.feature_index
+        AND s.scorer = d.head_scorer AND s.judge = d.head_judge AND s.config_hash = d.head_config AND s.answer_mode = d.head_mode
+    WHERE s.is_null AND s.split = 'test' AND s.metric = 'label_score' AND s.part IS NULL
+    GROUP BY ALL
+), attempts AS (
+    SELECT evidence_set_id, feature_index, count(*) FILTER (status = 'ok') AS n_ok
+    FROM labels JOIN sets USING (evidence_set_id) WHERE origin = 'run' GROUP BY ALL
+), judged AS (
+    SELECT label_id, evidence_set_id, feature_index FROM predictions WHERE split = 'test' AND value IS NOT NULL
+    UNION
+    SELECT label_id, evidence_set_id, feature_index FROM scores WHERE split = 'test' AND value IS NOT NULL AND NOT is_null
+), reads AS (
+    SELECT j.evidence_set_id, j.feature_index, count(*) AS test_reads
+    FROM judged j
+    JOIN labels l ON l.label_id = j.label_id AND l.feature_index = j.feature_index AND l.origin <> 'baseline'
+    GROUP BY ALL
+), set_runs AS (
+    SELECT evidence_set_id, run_id FROM labels
+    UNION SELECT evidence_set_id, run_id FROM scores
+    UNION SELECT evidence_set_id, run_id FROM choices
+), job_runs AS (
+    SELECT evidence_set_id, run_id FROM set_runs
+    UNION SELECT s.evidence_set_id, o.run_id FROM set_runs s JOIN runs r USING (run_id) JOIN runs o ON o.job_hash = r.job_hash
+), spending AS (
+    SELECT
+        r.evidence_set_id, a.feature_index,
+        CASE WHEN bool_or(a.cost_usd IS NULL AND a.charged_tokens > 0) THEN NULL ELSE coalesce(sum(a.cost_usd), 0) END AS cost_usd,
+        (coalesce(sum(a.prompt_tokens), 0) + coalesce(sum(a.completion_tokens), 0))::BIGINT AS llm_tokens
+    FROM llm_attempts a JOIN job_runs r USING (run_id)
+    WHERE a.feature_index IS NOT NULL
+    GROUP BY ALL
+)
+SELECT
+    e.control, f.sae_id, s.name AS sae_name, f.evidence_set_id, f.feature_index,
+    CASE
+        WHEN d.label_id IS NOT NULL THEN 'labelled'
+        WHEN d.verdict = 'uninterpretable' THEN 'abstained'
+        WHEN d.verdict = 'failed' OR a.n_ok = 0 THEN 'failed'
+        WHEN f.evidence_status IN ('silent', 'too_few') THEN f.evidence_status
+        ELSE 'pending'
+    END AS status,
+    f.evidence_status, d.verdict, f.firing_rate, f.density, f.max_activation, f.n_tiles_fired, f.token_entropy,
+    d.text AS label, d.label_id, d.method AS label_method, d.model_served AS label_model,
+    h.label_score, h.label_score_low, h.label_score_high, d.head_judge AS judge, d.head_mode AS answer_mode,
+    d.head_scorer AS headline_scorer,
+    CASE
+        WHEN h.label_score IS NOT NULL THEN NULL
+        WHEN d.label_id IS NULL THEN coalesce(d.reason, 'no label')
+        ELSE coalesce(h.reason, 'not scored on test tiles by an admitted judge')
+    END AS label_score_reason,
+    n.null_score, coalesce(n.n_nulls, 0) AS n_nulls,
+    h.lift_null, h.lift_null_low, h.lift_null_high, h.beyond_token, h.beyond_token_low, h.beyond_token_high,
+    coalesce(t.test_reads, 0) AS test_reads, k.unseen_by_labeler, k.unseen_by_sae, k.unseen_by_subject,
+    CASE WHEN p.feature_index IS NULL THEN 0 ELSE p.cost_usd END AS cost_usd, coalesce(p.llm_tokens, 0) AS llm_tokens,
+    d.validation_score, d.created_utc AS chosen_utc
+FROM features f
+JOIN sets e USING (evidence_set_id)
+LEFT JOIN saes s ON s.sae_id = f.sae_id
+LEFT JOIN decisions d ON d.evidence_set_id = f.evidence_set_id AND d.feature_index = f.feature_index
+LEFT JOIN headline h ON h.evidence_set_id = f.evidence_set_id AND h.feature_index = f.feature_index
+LEFT JOIN nulls n ON n.evidence_set_id = f.evidence_set_id AND n.feature_index = f.feature_index
+LEFT JOIN corpora k ON k.corpus_id = e.corpus_id
+LEFT JOIN reads t ON t.evidence_set_id = f.evidence_set_id AND t.feature_index = f.feature_index
+LEFT JOIN spending p ON p.evidence_set_id = f.evidence_set_id AND p.feature_index = f.feature_index
+LEFT JOIN attempts a ON a.evidence_set_id = f.evidence_set_id AND a.feature_index = f.feature_index
+ORDER BY f.sae_id, f.feature_index;
+COMMENT ON VIEW control_labels IS 'feature of the newest control set of an SAE (random_weights), with its label in force and headline numbers, named as in feature_labels';

@@ -16,7 +16,7 @@ from tests.store.processes import holding
 
 VIEWS = (
     *("current_choices", "current_evidence_sets", "headline_scorers", "feature_labels", "examples_text", "failures", "spend"),
-    *("label_trust", "audit_results"),
+    *("label_trust", "audit_results", "control_labels"),
 )
 NAMES = ["m001_initial", "m002_llm_engine", "m003_evidence_engine", "m004_scores"]
 
