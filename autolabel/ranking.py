@@ -90,6 +90,10 @@ class Exam:
         """
         return _resampled(self.strata.tobytes(), self.documents.tobytes(), seed, N_RESAMPLES)
 
+    def balanced(self, times: Ints) -> Floats:
+        """Weights of tiles that count `times` (n, n_draws) each, so that the three groups weigh the same in every draw."""
+        return _balanced(self.strata, times)
+
     def average_precision(self, values: Floats, weights: Floats | None = None) -> Floats:
         """Average precision with the three groups weighted equally, for each column of `weights` (n, n_draws); shape (n_draws,).
 

@@ -29,6 +29,9 @@ class ScoreSettings(Section):
     """Scorers to run; when absent, every one that the models at hand allow."""
     nulls: Annotated[int, Field(ge=0, le=50)] = 4
     """Labels of other features scored on the same exam."""
+    judge_tiles: Annotated[int, Field(ge=10, le=100)] | None = None
+    """Tiles of each of the three groups that an LLM is asked about under each label, drawn before any label exists; the whole exam when
+    absent. With an embedding model at hand the score is steadied by what that says of all tiles."""
 
 
 class FeatureSelection(Section):

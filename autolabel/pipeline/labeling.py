@@ -70,7 +70,7 @@ async def _choose(workspace: Workspace, feature: LoadedFeature, scorer: Scorer |
 def _choose_best(
     workspace: Workspace, feature: LoadedFeature, info: ScorerInfo, able: Sequence[Label], values: Mapping[str, list[Prediction]]
 ) -> None:
-    estimates = {label.label_id: headline_estimate(feature, values[label.label_id]) for label in able}
+    estimates = {label.label_id: headline_estimate(feature, info, values[label.label_id]) for label in able}
     best = max(able, key=lambda label: (_value(estimates[label.label_id]), label.method == "explain", label.label_id))
     found = estimates[best.label_id]
     reason = f"best of {len(able)} by {info.name} on validation text"

@@ -161,7 +161,8 @@ def _scorer(name: ScorerName, settings: Settings, models: Models, answer_mode: A
         return LikelihoodScorer(models.likelihood) if models.likelihood else None
     if name not in ("detection", "fuzzing") or models.judge is None or settings.judge_llm is None:
         return None
-    return JudgeScorer(name, models.judge, answer_mode, settings.judge_llm.tiles_per_prompt, settings.seed)
+    tiles = settings.score.judge_tiles
+    return JudgeScorer(name, models.judge, answer_mode, settings.judge_llm.tiles_per_prompt, settings.seed, tiles)
 
 
 def make_inquiries(settings: Settings, models: Models, database: Database, evidence_set_id: str) -> list[Inquiry]:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 _UNFIT = "the judge failed on the shipped solved examples"
 _TOO_FEW = "too few firing test tiles or documents to score on (20 from 10 are needed)"
+CHEAP = "embedding"
+"""The scorer that reads the whole exam where a judge reads a part: it costs no LLM tokens."""
 Answers = Mapping[str, list[Prediction]]
 """Predictions by label id."""
 
@@ -39,6 +41,8 @@ class TestExam:
         own = feature.proposed()
         self._lexical = next((a for a in own if a.method == "lexical" and a.status == "ok" and a != self._label), None)
         self._lookup = next((a for a in own if a.method == "token_lookup" and a.status == "ok"), None)
+        self._cheap: Answers = {}
+        """What the cheap scorer says of the whole exam, for every label that a judge is asked about."""
 
     async def take(self, scorers: Sequence[Scorer], unfit: Sequence[Scorer]) -> None:
         """Score with every admitted scorer, all at once; an unfit judge leaves a row without a value."""
@@ -47,10 +51,18 @@ class TestExam:
             await self._workspace.aside(self._workspace.add_scores, lambda: [self._without_value(info, _TOO_FEW) for info in infos])
             return
         lookup = await self._lookup_values()
+        cheap = next((scorer for scorer in scorers if scorer.info.name == CHEAP), None)
+        if cheap is not None and any(scorer.info.tiles_per_group is not None for scorer in scorers):
+            self._cheap = await self._examine(cheap, self._asked_of_judges)
         await together(self._score(scorer, lookup) for scorer in scorers)
         await self._workspace.aside(
             self._workspace.add_scores, lambda: [self._without_value(scorer.info, _UNFIT, "judge_unfit") for scorer in unfit]
         )
+
+    @property
+    def _asked_of_judges(self) -> list[Label]:
+        """The chosen label, its lexical baseline and its nulls."""
+        return [label for label in (self._label, self._lexical, *self._nulls) if label is not None]
 
     async def _lookup_values(self) -> list[Prediction] | None:
         label = self._lookup
@@ -62,11 +74,9 @@ class TestExam:
         return values
 
     async def _score(self, scorer: Scorer, lookup: list[Prediction] | None) -> None:
-        labels = [label for label in (self._label, self._lexical) if label is not None]
+        asked = self._asked_of_judges
         if scorer.info.name == "rule":
-            asked = [label for label in labels if label.predicate is not None]
-        else:
-            asked = [*labels, *self._nulls]
+            asked = [label for label in asked if label.predicate is not None and label.feature_index == self._feature.index]
         if not asked:
             return
         values = await self._examine(scorer, asked)
@@ -92,8 +102,8 @@ class TestExam:
         if info.name == "rule":
             return rows
         own = values[self._label.label_id]
-        lift = self._compared(own, [values[label.label_id] for label in self._nulls])
-        beyond = self._compared(own, [lookup] if lookup else [])
+        lift = self._compared(info, own, [values[label.label_id] for label in self._nulls])
+        beyond = self._compared(info, own, [self._part_of(info, lookup)] if lookup else [])
         null_ids = [label.label_id for label in self._nulls]
         lookup_ids = [self._lookup.label_id] if self._lookup else []
         failed = _n_failed(own)
@@ -104,14 +114,15 @@ class TestExam:
         ]
 
     def _rows_of(self, label: Label, info: ScorerInfo, predictions: Sequence[Prediction]) -> list[Row]:
-        """The metrics of one label under one scorer."""
-        answered = [(e, p) for e, p in zip(self._feature.exam, predictions, strict=True) if p.value is not None]
+        """The metrics of one label under one scorer, steadied by the cheap one where the scorer judged a part of the exam only."""
+        cheap = self._cheap.get(label.label_id)
+        answered = [(e, p) for e, p in zip(self._feature.exam_of(info), predictions, strict=True) if p.value is not None]
         values = np.array([p.value for _, p in answered], dtype=np.float64)
         fires = np.array([e.stratum == "firing" for e, _ in answered], dtype=bool)
         clusters = [e.source_document_id for e, _ in answered]
         said = _decisions(values, fires, info)
         found: dict[Metric, Estimate] = {
-            "label_score": headline_estimate(self._feature, predictions),
+            "label_score": headline_estimate(self._feature, info, predictions, cheap),
             "auroc": auroc(values, fires, clusters),
             "balanced_accuracy": balanced_accuracy(said, fires, clusters),
             "recall": recall(said, fires, clusters),
@@ -122,9 +133,14 @@ class TestExam:
         failed = _n_failed(predictions)
         return [self._row(label, info, metric, estimate, failed, _judge_status(info)) for metric, estimate in found.items()]
 
-    def _compared(self, own: list[Prediction], others: list[list[Prediction]]) -> Estimate:
+    def _part_of(self, info: ScorerInfo, predictions: Sequence[Prediction]) -> list[Prediction]:
+        """Of predictions for the whole exam, those for the tiles that a scorer is asked about."""
+        by_window = {prediction.window_id: prediction for prediction in predictions}
+        return [by_window[example.window_id] for example in self._feature.exam_of(info)]
+
+    def _compared(self, info: ScorerInfo, own: list[Prediction], others: list[list[Prediction]]) -> Estimate:
         """Own `label_score` minus the mean of the others', on the tiles that all of them answered."""
-        everything, exam = [own, *others], self._feature.exam
+        everything, exam = [own, *others], self._feature.exam_of(info)
         answered = [i for i in range(len(exam)) if all(values[i].value is not None for values in everything)]
         picked = [[values[i].value for i in answered] for values in everything]
         strata = [exam[i].stratum for i in answered]

@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 
 from autolabel.errors import ConfigError
 from autolabel.pipeline import rows
+from autolabel.pipeline.drawing import judged_part
 from autolabel.records import Example, FeatureEvidence, Label, Prediction, Split
 from autolabel.scorers.base import ScorerInfo
 from autolabel.store import reading
@@ -52,12 +53,17 @@ class LoadedFeature:
         """All attempts at a label, in order of their ids."""
         return [self.labels[label_id] for label_id in sorted(self.labels)]
 
+    def exam_of(self, info: ScorerInfo) -> tuple[Example, ...]:
+        """The tiles of the exam that a scorer is asked about."""
+        return judged_part(info, self.exam)
+
     def predictions(self, label: Label, info: ScorerInfo) -> list[Prediction] | None:
-        """The predictions under a label for the exam, in its order, or None when they have not all been made."""
+        """The predictions under a label for `exam_of` the scorer, in its order, or None when they have not all been made."""
         found = {prediction.window_id: prediction for prediction in self.answers.get((label.label_id, info.config_hash), [])}
-        if not all(example.window_id in found for example in self.exam):
+        exam = self.exam_of(info)
+        if not all(example.window_id in found for example in exam):
             return None
-        return [found[example.window_id] for example in self.exam]
+        return [found[example.window_id] for example in exam]
 
 
 class Workspace:

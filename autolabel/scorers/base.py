@@ -22,11 +22,14 @@ class ScorerInfo:
     settings: dict[str, Any] = field(default_factory=dict)
     needs_calibration: bool = True
     """False only for rules, which judge nothing."""
+    tiles_per_group: int | None = None
+    """Tiles of each group of an exam that it is asked about, drawn before any label exists; all of them when None."""
 
     @property
     def config_hash(self) -> str:
-        """Names this scorer, judge, prompt and settings together."""
-        return content_id("scorer", [self.name, self.judge, self.answer_mode, self.prompt_hash, self.settings])
+        """Names this scorer, judge, prompt, settings and how much of an exam it reads together."""
+        part = [] if self.tiles_per_group is None else [self.tiles_per_group]
+        return content_id("scorer", [self.name, self.judge, self.answer_mode, self.prompt_hash, self.settings, *part])
 
 
 @runtime_checkable

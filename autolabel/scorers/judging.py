@@ -36,15 +36,24 @@ class JudgeScorer:
     """Asks a chat model about packs of tiles."""
 
     def __init__(
-        self, name: Literal["detection", "fuzzing"], model: ChatModel, answer_mode: AnswerMode, tiles_per_prompt: int, seed: int
+        self,
+        name: Literal["detection", "fuzzing"],
+        model: ChatModel,
+        answer_mode: AnswerMode,
+        tiles_per_prompt: int,
+        seed: int,
+        tiles_per_group: int | None = None,
     ) -> None:
+        """`tiles_per_group` of an exam are judged, all when None."""
         self._model = model
         self._render = _RENDER[name]
         self._tiles_per_prompt = tiles_per_prompt
         self._seed = seed
         self._prompt = prompts.load(name if tiles_per_prompt > 1 else f"{name}_one")
         settings = {"tiles_per_prompt": tiles_per_prompt, "seed": seed} | ({"json_schema": True} if tiles_per_prompt > 1 else {})
-        self.info = ScorerInfo(name, model.model_id, answer_mode, self._prompt.prompt_hash, settings)
+        self.info = ScorerInfo(
+            name, model.model_id, answer_mode, self._prompt.prompt_hash, settings, tiles_per_group=tiles_per_group
+        )
 
     async def predict(self, labels: Sequence[Label], examples: Sequence[Example], purpose: Purpose) -> list[list[Prediction]]:
         """Judge every label on the same packs, all at once, but begun pack by pack: where few requests fit into the endpoint, those

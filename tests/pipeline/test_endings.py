@@ -152,8 +152,8 @@ def test_a_fault_in_one_feature_is_a_row_and_not_the_end(
     def no_drafts(self: LexicalLabeler, evidence: Any) -> Any:
         return 1 / 0 if evidence.feature_index == 0 else drafts(self, evidence)
 
-    def no_estimate(feature: Any, predictions: Any) -> Any:
-        return 1 / 0 if feature.index == 1 else estimate(feature, predictions)
+    def no_estimate(feature: Any, *given: Any) -> Any:
+        return 1 / 0 if feature.index == 1 else estimate(feature, *given)
 
     calls = []
 
