@@ -21,11 +21,8 @@ STRATA: tuple[Stratum, ...] = ("firing", "hard", "random")
 LabelStatus = Literal["ok", "refused", "truncated", "unparsable", "failed"]
 AnswerMode = Literal["probability", "binary", "rating"]
 """What kind of number a scorer's prediction is; scores of different modes are never averaged or compared (validity §14)."""
-ScorerName = (
-    Literal["detection", "fuzzing", "simulation", "likelihood", "surprisal", "embedding", "embedding_span", "rule"]
-    | Literal["intruder", "generation", "saebench", "fade"]
-)
-"""Scorers that a run can be told to use; those of the second group ask questions of their own in place of the exam."""
+ScorerName = Literal["detection", "fuzzing", "likelihood", "embedding", "rule", "generation", "saebench", "fade"]
+"""Scorers that a run can be told to use; the last three ask questions of their own in place of the exam."""
 Metric = (
     Literal["label_score", "auroc", "balanced_accuracy", "recall", "flip_rate", "lift_null", "beyond_token"]
     | Literal["precision", "population_precision", "population_recall", "pearson"]
