@@ -33,7 +33,7 @@ class TruthSettings(Section):
     """Features about nothing beside them, to measure false discoveries on."""
     n_llm: Annotated[int, Field(ge=1)] = 60
     """Features that LLMs label, and that a small model scores by likelihood."""
-    n_judge: Annotated[int, Field(ge=1)] = 40
+    n_judge: Annotated[int, Field(ge=1)] = 60
     """Features on which an LLM judges tile by tile."""
     n_expensive: Annotated[int, Field(ge=1)] = 12
     """Features on which protocols run that need dozens of calls for each."""
