@@ -26,7 +26,6 @@ METRICS: dict[ScorerName, tuple[Metric, ...]] = {
     "generation": ("hit_rate", "reciprocal_rank"),
     "fade": ("clarity", "responsiveness", "purity"),
     "saebench": ("protocol", "balanced_accuracy"),
-    "intruder": ("intruder",),
 }
 """What each inquiry finds: the scores by which it is known to have been made."""
 _UNFIT = "the judge failed on the shipped solved examples"
