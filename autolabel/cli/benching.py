@@ -46,7 +46,7 @@ def truth(
     labeler: Annotated[list[str] | None, typer.Option("--labeler", help="Only this labeler; repeatable.")] = None,
     scorer: Annotated[list[str] | None, typer.Option("--scorer", help="Only this scorer; repeatable.")] = None,
     n_llm: Annotated[int, typer.Option("--n-llm", min=1, help="Features that LLMs label.")] = 60,
-    n_judge: Annotated[int, typer.Option("--n-judge", min=1, help="Features on which an LLM judges tile by tile.")] = 40,
+    n_judge: Annotated[int, typer.Option("--n-judge", min=1, help="Features on which an LLM judges tile by tile.")] = 60,
     n_expensive: Annotated[
         int, typer.Option("--n-expensive", min=1, help="Features on which protocols run that need dozens of calls for each.")
     ] = 12,
@@ -138,6 +138,66 @@ def planted(
         "training": {"hookpoint": hookpoint, "tokens": tokens, "d_sae": d_sae, "k": k, "reuse": 8, "buffer_tokens": 32_768},
     }
     _run_planted(given, concepts, (low, high), out)
+
+
+@app.command("repeatability")
+def repeatability(
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="Download the text and the models first, if they are not there yet.")
+    ] = False,
+    db: Annotated[Path, typer.Option("--db", help="Database that evidence, labels and scores are stored in.")] = Path(
+        "repeatability.duckdb"
+    ),
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write the tables to, as Markdown; printed when absent.")
+    ] = None,
+    features: Annotated[int, typer.Option("--features", min=2, max=400, help="Features whose labels are scored.")] = 40,
+    n: Annotated[int, typer.Option("--n", min=8, max=400, help="Features to choose them from.")] = 200,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of features and splits; draws of tiles follow it.")] = 0,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Option("--corpus", help="Text of your own in place of the benchmark's: a file, folder or glob; repeatable."),
+    ] = None,
+    likelihood_model: Annotated[
+        str | None, typer.Option("--likelihood-model", help="The second judge; `none` leaves it out.")
+    ] = "part:smollm2-135m-instruct",
+    replies: Annotated[
+        str | None, typer.Option("--replies", help="Recorded replies of an LLM, to compare judges on one exam; `shipped` for ours.")
+    ] = None,
+) -> None:
+    """ICC of label_score over judges, halves of the text and draws of tiles, on features whose meaning is known."""
+    _require_folders(out)
+    second = None if likelihood_model == "none" else likelihood_model
+    command = "autolabel bench repeatability"
+    models = [name.removeprefix("part:") for name in (ENCODER, second) if name is not None and name.startswith("part:")]
+    prepare(list(dict.fromkeys([*(NEEDED_BY[COMMAND] if corpus is None else ()), *models])), fetch, command)
+    given: dict[str, Any] = {
+        "db": str(db),
+        "seed": seed,
+        "n": n,
+        "families": _names(FAMILIES),
+        "replies": None if replies is None else str(_shipped(replies, SHIPPED_REPLIES)),
+        "local": {"embedding_model": ENCODER, "likelihood_model": second},
+    }
+    if corpus is not None:
+        given["corpus"] = {"name": "text of one's own", "sources": [{"path": path} for path in corpus]}
+    _run_repeatability(given, features, out, command)
+
+
+def _run_repeatability(given: dict[str, Any], features: int, out: Path | None, command: str) -> None:
+    from autolabel.cli.progress import ProgressWatcher
+    from autolabel.config import TruthSettings, validated
+    from autolabel.truth.agreement_table import markdown
+    from autolabel.truth.running import run_repeatability
+
+    settings = validated(given, TruthSettings, command)
+    with ProgressWatcher() as watcher:
+        found, one_exam = run_repeatability(settings, features, watcher.say)
+    text = markdown(found, one_exam)
+    if out is None:
+        typer.echo(text)
+    else:
+        out.write_text(text, encoding="utf-8")
 
 
 def _run_planted(given: dict[str, Any], n_concepts: int, strength: tuple[float, float], out: Path) -> None:
