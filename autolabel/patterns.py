@@ -89,7 +89,7 @@ _NAMED = (
     (re.compile(r"\[A-Za-z\]\{(\d+),(\d+)\}"), "words of {0} to {1} letters"),
     (re.compile(r"\\d\{(\d+)\}"), "numbers of {0} digits"),
     (re.compile(r"\[A-Za-z\][+*]([a-z]+)"), 'words ending in "-{0}"'),
-    (re.compile(r"\[A-Za-z\]\+\['’\]([a-z]+)"), "words ending in \"'{0}\""),
+    (re.compile(r"\[A-Za-z\]\+\['’\]([a-z]+)"), 'words ending in "\'{0}"'),
     (re.compile(r"\[A-Za-z\][+*]([a-z]+)\[A-Za-z\][+*]"), 'words with "{0}" inside'),
     (re.compile(r"\[[A-Z]([a-z])\]([a-z]*)\[a-z\]\+"), 'words beginning with "{0}{1}-"'),
 )

@@ -14,7 +14,9 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"_version", "errors", "hashing", "records", "resources", "config", "secrets"}),
     frozenset({"sampling", "rendering", "prompts", "metrics", "intervals", "ranking", "rates", "parsing", "calls", "asking"})
-    | frozenset({"calibration", "docstrings", "parts", "words", "predicates", "significance", "shrinkage", "population", "powered", "trust"})
+    | frozenset(
+        {"calibration", "docstrings", "parts", "words", "predicates", "significance", "shrinkage", "population", "powered", "trust"}
+    )
     | frozenset({"reliability", "agreement"})
     | frozenset({"patterns", "rule_text"}),
     frozenset({"evidence", "training", "local", "causal", "llm", "labelers", "scorers", "store"}),
