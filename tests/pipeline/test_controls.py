@@ -1,5 +1,6 @@
 """A control beside the real thing in one database: it is labelled, scored and shown when asked for, and never taken for the real one."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -152,3 +153,12 @@ def test_reports_show_a_control_when_it_is_named(both: Path) -> None:
     assert "a control (random weights)" in run("status")
     compared = run("query", "SELECT control, avg(label_score), avg(lift_null), avg(beyond_token) FROM control_labels GROUP BY ALL")
     assert "random_weights" in compared
+
+
+def test_the_comparison_in_the_docs_runs(both: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "controls.md").read_text(encoding="utf-8")
+    (sql,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    found = {(weights, metric): n for weights, metric, n, *_ in rows(both, sql)}
+    assert set(found) == {(w, m) for w in ("as trained", "permuted") for m in ("label_score", "lift_null", "beyond_token")}
+    assert found["as trained", "label_score"] == one(both, "SELECT count(label_score) FROM feature_labels")
+    assert found["permuted", "label_score"] == one(both, "SELECT count(label_score) FROM control_labels")
