@@ -5,6 +5,7 @@ The invariant: test tiles have no say in the rule's threshold, and which tiles a
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,9 @@ from autolabel.predicates import AnyOf, Beside, Near, Regex, Rule, Tokens, Windo
 from autolabel.rates import population_precision, share
 from autolabel.records import Example, FeatureEvidence, Label, Metric
 from autolabel.scorers.rule import NO_PREDICATE, RuleScorer
-from autolabel.store.background import BackgroundSample
+from autolabel.store.background import BackgroundSample, load_background
+from autolabel.store.connection import Database
+from autolabel.store.reading import load_feature_evidence
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -129,6 +132,24 @@ class RulePopulation:
         hits = rate * (firing[None, :] >= candidates[:, None]).mean(axis=1)
         alarms = (1 - rate) * (silent[None, :] >= candidates[:, None]).sum(axis=1) / max(len(silent), 1)
         return float(candidates[int(np.argmax(2 * hits / (rate + hits + alarms)))])
+
+
+class StoredRules:
+    """Population numbers of rules over a stored evidence set: its samples are read once, when the first rule is run."""
+
+    def __init__(self, db: Database, evidence_set_id: str) -> None:
+        self._db, self._evidence_set_id = db, evidence_set_id
+
+    def score_rows(self, label: Label, evidence: FeatureEvidence) -> list[Row]:
+        """`RulePopulation.score_rows`, with the train tiles of the feature, which its evidence of the test split does not hold."""
+        index = evidence.feature_index
+        train = load_feature_evidence(self._db, self._evidence_set_id, [index], "train")[index]
+        return self._population.score_rows(label, replace(evidence, examples=(*train.examples, *evidence.of("test"))))
+
+    @cached_property
+    def _population(self) -> RulePopulation:
+        train, test = (load_background(self._db, self._evidence_set_id, split) for split in ("train", "test"))
+        return RulePopulation(train, test)
 
 
 def _values(rule: Rule, tiles: Sequence[Example]) -> Floats:

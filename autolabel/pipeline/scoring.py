@@ -12,6 +12,8 @@ from autolabel.intervals import unscored
 from autolabel.metrics import Estimate, auroc, balanced_accuracy, flip_rate, paired_difference, recall
 from autolabel.pipeline.examining import BOOTSTRAP_SEED, examine, headline_estimate
 from autolabel.pipeline.rows import Row, score_row
+from autolabel.pipeline.rule_population import StoredRules
+from autolabel.pipeline.trusting import trust_row
 from autolabel.pipeline.workspace import LoadedFeature, Workspace
 from autolabel.records import Label, Metric, Prediction, Purpose
 from autolabel.scorers.base import Scorer, ScorerInfo
@@ -33,22 +35,26 @@ class TestExam:
 
     __test__ = False
 
-    def __init__(self, workspace: Workspace, feature: LoadedFeature, nulls: Sequence[Label]) -> None:
+    def __init__(self, workspace: Workspace, feature: LoadedFeature, nulls: Sequence[Label], rules: StoredRules) -> None:
         self._workspace = workspace
         self._feature = feature
         self._nulls = nulls
+        self._rules = rules
         self._label = feature.labels[workspace.chosen[feature.index].label_id]
         own = feature.proposed()
         self._lexical = next((a for a in own if a.method == "lexical" and a.status == "ok" and a != self._label), None)
         self._lookup = next((a for a in own if a.method == "token_lookup" and a.status == "ok"), None)
         self._cheap: Answers = {}
         """What the cheap scorer says of the whole exam, for every label that a judge is asked about."""
+        self._own: list[Row] = []
+        """The scores of the chosen label, as they are computed."""
 
     async def take(self, scorers: Sequence[Scorer], unfit: Sequence[Scorer]) -> None:
         """Score with every admitted scorer, all at once; an unfit judge leaves a row without a value."""
         if self._feature.evidence.evidence_status == "too_few" or not self._feature.exam:
             infos = [scorer.info for scorer in scorers if scorer.info.needs_calibration]
             await self._workspace.aside(self._workspace.add_scores, lambda: [self._without_value(info, _TOO_FEW) for info in infos])
+            await self._keep_trust()
             return
         lookup = await self._lookup_values()
         cheap = next((scorer for scorer in scorers if scorer.info.name == CHEAP), None)
@@ -57,6 +63,13 @@ class TestExam:
         await together(self._score(scorer, lookup) for scorer in scorers)
         await self._workspace.aside(
             self._workspace.add_scores, lambda: [self._without_value(scorer.info, _UNFIT, "judge_unfit") for scorer in unfit]
+        )
+        await self._keep_trust()
+
+    async def _keep_trust(self) -> None:
+        """P(correct) from what was just scored, whatever order the scorers ended in."""
+        await self._workspace.aside(
+            self._workspace.add_scores, lambda: [trust_row(self._label, sorted(self._own, key=lambda row: str(row["score_id"])))]
         )
 
     @property
@@ -99,6 +112,7 @@ class TestExam:
     def _rows(self, info: ScorerInfo, asked: Sequence[Label], values: Answers, lookup: list[Prediction] | None) -> list[Row]:
         """Every score by one scorer: the metrics of each label, and the comparisons of the chosen one."""
         rows = [row for label in asked for row in self._rows_of(label, info, values[label.label_id])]
+        self._own += [row for row in rows if row["label_id"] == self._label.label_id]
         if info.name == "rule":
             return rows
         own = values[self._label.label_id]
@@ -131,7 +145,8 @@ class TestExam:
         if again:
             found["flip_rate"] = flip_rate([first > 0.5 for first, _ in again], [second > 0.5 for _, second in again])
         failed = _n_failed(predictions)
-        return [self._row(label, info, metric, estimate, failed, _judge_status(info)) for metric, estimate in found.items()]
+        rows = [self._row(label, info, metric, estimate, failed, _judge_status(info)) for metric, estimate in found.items()]
+        return rows + self._rules.score_rows(label, self._feature.evidence) if info.name == "rule" else rows
 
     def _part_of(self, info: ScorerInfo, predictions: Sequence[Prediction]) -> list[Prediction]:
         """Of predictions for the whole exam, those for the tiles that a scorer is asked about."""

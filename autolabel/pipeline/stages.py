@@ -15,12 +15,15 @@ from autolabel.pipeline.labeling import choose, choosing_scorer, propose
 from autolabel.pipeline.models import Models, Remote, make_labelers, make_scorers
 from autolabel.pipeline.nulls import CO_FIRING_JACCARD, Nulls
 from autolabel.pipeline.rows import prompt_rows
+from autolabel.pipeline.rule_population import StoredRules
 from autolabel.pipeline.scoring import TestExam
+from autolabel.pipeline.trusting import model_row
 from autolabel.pipeline.workspace import LoadedFeature, Workspace
 from autolabel.records import AnswerMode, Label, Purpose
 from autolabel.scorers.base import Scorer
 from autolabel.scorers.judging import JudgeScorer
 from autolabel.store.reading import calibration
+from autolabel.trust import load_models
 
 Stage = Literal["collect", "label", "score"]
 BATCH_FEATURES = 2000
@@ -137,10 +140,12 @@ class ModelStages:
             [scorer for scorer in scorers if wanted is None or scorer.info.name in wanted] for scorers in (admitted, unfit)
         )
         nulls = Nulls(workspace.chosen, workspace.firing_rates)
+        rules = StoredRules(workspace.store.database, workspace.evidence_set_id)
+        await workspace.aside(workspace.store.append, "trust_models", [model_row(model) for model in load_models()])
 
         async def score(feature: LoadedFeature) -> None:
             others = await workspace.aside(nulls.of, feature.index, n_nulls, feature.co_firing) if feature.exam else []
-            await TestExam(workspace, feature, others).take(reported, failed)
+            await TestExam(workspace, feature, others, rules).take(reported, failed)
 
         await self._each(
             "scoring on test text",

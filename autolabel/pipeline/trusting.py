@@ -1,48 +1,16 @@
-"""P(correct) of the labels in force, from the scores that a run has stored, as rows of `scores`.
+"""P(correct) of a label, from the scores that a run has given it, as a row of `scores`.
 
 The invariant: a row's id follows from the label, the model and the very scores that were read, so the same scores give the same row.
 """
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from autolabel.pipeline.rows import Row, score_row
 from autolabel.records import FeatureEvidence, Label
 from autolabel.scorers.base import ScorerInfo
-from autolabel.store.connection import Database
-from autolabel.store.reading import load_chosen_labels
-from autolabel.trust import SIGNALS, TrustModel, load_models, p_correct, signals_of
-
-METRICS = ("label_score", "auroc", "population_precision", "population_recall")
-"""What models read, of whatever scorer."""
-_SCORES = """
-SELECT score_id, label_id, feature_index, scorer, metric, value, n, answer_mode, judge_status, split, part, is_null
-FROM scores
-WHERE evidence_set_id = $evidence_set_id AND feature_index IN (SELECT unnest($features)) AND split = 'test' AND NOT is_null
-    AND part IS NULL AND metric IN (SELECT unnest($metrics))
-ORDER BY created_utc, score_id
-"""
-
-
-def trust_rows(db: Database, evidence_set_id: str, features: Iterable[int]) -> dict[str, list[Row]]:
-    """Rows of `trust_models` and, for each of the features with a label in force, of `scores`, from what has reached the database.
-
-    Both are to be stored together; rows stored already are dropped there.
-    """
-    wanted = set(features)
-    labels = {index: label for index, label in load_chosen_labels(db, evidence_set_id).items() if index in wanted}
-    parameters = {"evidence_set_id": evidence_set_id, "features": sorted(labels), "metrics": list(METRICS)}
-    with db.read() as connection:
-        found: list[dict[str, Any]] = connection.sql(_SCORES, params=parameters).to_arrow_table().to_pylist()
-    scores: dict[tuple[int, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in found:
-        scores[row["feature_index"], row["label_id"]].append(row)
-    return {
-        "trust_models": [model_row(model) for model in load_models()],
-        "scores": [trust_row(label, scores[index, label.label_id]) for index, label in labels.items()],
-    }
+from autolabel.trust import SIGNALS, TrustModel, p_correct, signals_of
 
 
 def trust_row(label: Label, scores: Sequence[Mapping[str, Any]], models: Sequence[TrustModel] | None = None) -> Row:

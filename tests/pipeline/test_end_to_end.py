@@ -232,6 +232,20 @@ def _asked(prompt: str) -> int:
     return sum(line[:1].isdigit() for line in prompt.splitlines())
 
 
+def test_rules_are_run_over_the_whole_sample_and_every_label_is_given_its_p_correct(finished: Path) -> None:
+    whole = rows(finished, "SELECT metric, value, reason FROM scores WHERE scorer = 'rule' AND metric LIKE 'population_%'")
+    assert {metric for metric, _, _ in whole} == {"population_precision", "population_recall"}
+    assert all(value is not None or reason for _, value, reason in whole)
+    assert any(metric == "population_recall" and value is not None for metric, value, _ in whole)
+    labelled = "SELECT feature_index FROM feature_labels WHERE label IS NOT NULL ORDER BY 1"
+    trusted = "SELECT feature_index FROM label_trust WHERE (p_correct IS NULL) = (reason IS NOT NULL) ORDER BY 1"
+    assert rows(finished, trusted) == rows(finished, labelled) != []
+    read = "SELECT model FROM label_trust JOIN labels USING (label_id, feature_index) WHERE predicate IS NOT NULL"
+    models = {model for (model,) in rows(finished, read)}
+    assert models
+    assert models <= {"rule", "rule_population"}
+
+
 def test_too_little_evidence_is_labelled_but_not_scored(built: Path, collected: Path) -> None:
     with duckdb.connect(str(collected)) as connection:
         connection.execute("UPDATE features SET evidence_status = 'too_few' WHERE feature_index = 1")
@@ -240,9 +254,10 @@ def test_too_little_evidence_is_labelled_but_not_scored(built: Path, collected: 
     ((text, value),) = rows(collected, "SELECT label, label_score FROM feature_labels WHERE feature_index = 1")
     assert text
     assert value is None
-    reasons = rows(collected, "SELECT DISTINCT reason FROM scores WHERE feature_index = 1")
-    assert len(reasons) == 1
-    assert "too few firing test tiles" in reasons[0][0]
+    reasons = dict(rows(collected, "SELECT DISTINCT metric, reason FROM scores WHERE feature_index = 1"))
+    assert sorted(reasons) == ["label_score", "p_correct"]
+    assert "too few firing test tiles" in reasons["label_score"]
+    assert "no trust model reads these scores alone (none)" in reasons["p_correct"]
     assert check(Database(collected)) == []
 
 

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from autolabel.pipeline.trusting import info_of, model_row, trust_row, trust_rows
+from autolabel.pipeline.trusting import info_of, model_row, trust_row
 from autolabel.records import Label
 from autolabel.store.connection import Database
 from autolabel.store.maintenance import check
@@ -56,15 +56,16 @@ def test_the_id_follows_from_the_scores_that_were_read() -> None:
 def test_labels_in_force_get_a_row_each_and_the_view_says_which_are_trusted(tmp_path: Path) -> None:
     path = audited_database(tmp_path)
     rule = [scored(f"population_{name}", 0.98, RULE, created_utc=b.at(5)) for name in ("precision", "recall")]
-    embedding = [b.score(1, "label-1-a", "auroc", 0.9, **EMBEDDING), b.score(1, "label-1-a", "label_score", 0.7, **EMBEDDING)]
+    embedding = [b.score(1, "label-1-a", metric, 0.7, **EMBEDDING) | {"part": None} for metric in ("auroc", "label_score")]
     said = [b.prediction(1, "label-1-a", "w-test-0", 0.5, scorer="embedding", config_hash="config-embedding")]
     b.add(path, "run-scores", scores=[*rule, *embedding], predictions=said)
+    judged = scored("label_score", 0.6, {"scorer": "detection", "answer_mode": "probability"})
+    found = {0: rule, 1: [*embedding, judged]}
+    kept = [trust_row(label(index), found.get(index, [])) for index in range(N_LABELS)]
     with RunStore.open(path, "run-trust") as store:
         store.start_run("score", {}, "x", 0)
-        found = trust_rows(store.database, b.EVIDENCE, range(N_LABELS))
-        assert [row["feature_index"] for row in found["scores"]] == list(range(N_LABELS))
-        store.insert_many(found)
-        store.insert_many(trust_rows(store.database, b.EVIDENCE, range(N_LABELS)))
+        for _ in range(2):
+            store.insert_many({"trust_models": [model_row(model) for model in load_models()], "scores": kept})
         store.finish_run("done")
     trust = {row["feature_index"]: row for row in b.rows(path, "FROM label_trust")}
     assert (trust[0]["model"], trust[0]["trusted"]) == ("rule_population", True)
@@ -75,20 +76,7 @@ def test_labels_in_force_get_a_row_each_and_the_view_says_which_are_trusted(tmp_
     assert check(Database(path)) == []
 
 
-def test_the_newest_score_of_each_kind_counts(tmp_path: Path) -> None:
-    path = audited_database(tmp_path)
-    newer, older = (
-        b.score(N_LABELS - 1, f"label-{N_LABELS - 1}-a", "label_score", value, **EMBEDDING)
-        | {"score_id": name, "created_utc": b.at(minute)}
-        for name, value, minute in (("a", 0.9, 9), ("b", 0.0, 8))
-    )
-    b.add(path, "run-scores", scores=[newer, older])
-    (row,) = trust_rows(Database(path), b.EVIDENCE, [N_LABELS - 1])["scores"]
-    alone = [trust_row(label(), [score | {"part": None}])["value"] for score in (newer, older)]
-    assert row["value"] == alone[0] > alone[1]
-
-
-def test_only_the_features_asked_for(tmp_path: Path) -> None:
-    found = trust_rows(Database(audited_database(tmp_path)), b.EVIDENCE, [3, 5, 99])
-    assert [row["feature_index"] for row in found["scores"]] == [3, 5]
-    assert len(found["trust_models"]) == len(load_models())
+def test_the_newest_score_of_each_kind_counts() -> None:
+    both = trust_row(label(), [scored("label_score", value, EMBEDDING) for value in (0.0, 0.9)])
+    low, high = (trust_row(label(), [scored("label_score", value, EMBEDDING)]) for value in (0.0, 0.9))
+    assert both["value"] == high["value"] > low["value"]
